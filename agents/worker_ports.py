@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from agents.loading import Loaded
-from agents.prompts.catalogue import PromptCatalogue
+from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher

@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents.intake.delivery_identity import (
+from agents.intake.envelopes import (
     MAX_REQUEST_ID_CHARS,
+    as_chat,
     as_request_id,
     key_text,
+    open_envelope,
+    request_without_texts,
     submission_origin,
     with_sane_time,
 )
-from agents.intake.envelopes import as_chat, open_envelope, request_without_texts
-from agents.intake.reply_address import (
+from agents.intake.replies import (
     MAX_CORRELATION_ID_BYTES,
     allowed_reply_address,
     own_reply_address,

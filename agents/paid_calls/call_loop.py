@@ -11,23 +11,29 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from agents.paid_calls.call_journal import CallJournal
-from agents.paid_calls.call_policy import CallPolicy
-from agents.paid_calls.call_progress import A, C, CallProgress
-from agents.paid_calls.call_retry import CallRetryAction, CallRetryDecision, decide_call_retry
+from agents.paid_calls.call_booking import A, C, CallProgress
+from agents.paid_calls.call_policy import (
+    CallPermit,
+    CallPolicy,
+    CallRetryAction,
+    CallRetryDecision,
+    CircuitBreakers,
+    decide_call_retry,
+)
 from agents.paid_calls.cancellation_watch import CancellationWatch
-from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
 from agents.paid_calls.paid_request import (
     Answered,
     CallKind,
+    CallPorts,
     Ending,
     Exhausted,
     OutOfTime,
     PaidRequest,
     RequestCancelled,
     RequestRefused,
+    StageLog,
 )
-from agents.paid_calls.ports import CallPorts, StageLog
+from agents.paid_calls.paid_work import CallJournal
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,

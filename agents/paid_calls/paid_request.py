@@ -1,19 +1,74 @@
-"""A request for which providers are called, the ways in which that ends, and the two kinds of calls."""
+"""A request for which providers are called: its ports to the outside, its calls, and how it may end."""
 
+import asyncio
 import hashlib
-from collections.abc import Iterable
-from datetime import datetime
+import logging
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
+import structlog
 
-from agents.paid_calls.call_progress import A, C, CallProgress
+from agents.paid_calls.call_booking import A, C, CallProgress
 from agents.providers.faults import ProviderFault, Refused
 from agents.providers.provider import Timeouts
+from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
 from streams.events import Completion, Envelope, ErrorInfo, LlmCall, OutcomeReached, Status
 from streams.models import STANDARD_TIER, Model
 from streams.registry.cancellation import cancelled_error
+
+log = structlog.get_logger(__name__)
+
+
+class StageLog:
+    """Logs what befalls requests, under the stage's name: `StageLog("llm")("call_failed", …)`."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def __call__(self, what: str, request_id: str, *, level: int = logging.WARNING, **more: object) -> None:
+        """Log an event, as a warning where no other level is given."""
+        event = f"{self._stage}.{what}"
+        log.log(level, event, request_id=request_id, **more)
+
+
+class Clock:
+    """The machine's clock. Tests replace it by one that does not wait."""
+
+    def now(self) -> datetime:
+        """Return the time, UTC-aware."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, for measuring durations."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallPorts:
+    """The ports of one stage's paid calls.
+
+    Attributes:
+        jitter: returns random numbers from 0 to 1.
+        pause: waits for a number of seconds between two polls for cancelled requests.
+    """
+
+    journal: Journal
+    clock: Clock = field(default_factory=Clock)
+    new_call_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    jitter: Callable[[], float] = random.random
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+
 
 _PSEUDONYM_CHARS = 32
 

@@ -15,7 +15,7 @@
         ├── ContextTooLong    it may fit another model
         └── ModelUnavailable  the provider does not serve this model (any more)
 
-A fault knows nothing of retries: `agents/paid_calls/call_retry.py` decides.
+A fault knows nothing of retries: `agents/paid_calls/call_policy.py` decides.
 """
 
 from typing import ClassVar

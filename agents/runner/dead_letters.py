@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agents.intake.delivery_identity import request_id_of
-from agents.intake.envelopes import open_envelope, recovered_envelope, without_texts
-from agents.intake.outcomes import input_error_info, outcome_emits
-from agents.intake.reply_address import allowed_reply_address, reply_emit
-from agents.intake.webhook_notice import webhook_emits
+from agents.intake.envelopes import open_envelope, recovered_envelope, request_id_of, without_texts
+from agents.intake.replies import (
+    allowed_reply_address,
+    input_error_info,
+    outcome_emits,
+    reply_emit,
+    webhook_emits,
+)
 from agents.stage import Record
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord

@@ -3,7 +3,7 @@
 A stage first waits a few seconds in place. Then the record is *put aside*: a copy goes to the retry topic,
 and `agents.runner.relay` sends it back to the stage's topic later. So a long outage blocks neither the
 stage's slots nor its commits, and a rebalance need not wait. The limits are the settings HEADRACE_RETRY_*.
-`agents.paid_calls.call_retry` is about something else: provider calls that fail.
+`agents.paid_calls.call_policy` is about something else: provider calls that fail.
 """
 
 from collections.abc import Callable

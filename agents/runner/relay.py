@@ -13,9 +13,8 @@ import msgspec
 import structlog
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.outgoing import stamped, timing
-from agents.runner.record_sender import RecordPublisher, RecordSender
-from agents.runner.watchdog.consumer_progress import RecordWork
+from agents.runner.in_flight import RecordWork
+from agents.runner.record_sender import RecordPublisher, RecordSender, stamped, timing
 from agents.stage import Record, instant
 from streams import codec, pipeline
 from streams.dead_letters import dead_letter

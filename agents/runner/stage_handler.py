@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from agents.intake.delivery_identity import deadline_of, request_id_of, with_replay
-from agents.intake.outcomes import input_error_info
+from agents.intake.envelopes import deadline_of, request_id_of, with_replay
+from agents.intake.replies import input_error_info
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.in_flight import RecordWork
 from agents.runner.record_retry import (
     GiveUp,
     MakeDeadLetter,
@@ -22,7 +23,6 @@ from agents.runner.record_retry import (
     decide_record_retry,
 )
 from agents.runner.record_sender import Sleep
-from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record, RecoversCalls, Stage, Superseded
 from streams import codec
 from streams.dead_letters import dead_letter

@@ -9,11 +9,9 @@ import httpx2
 
 from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import AnswerBody
-from agents.providers.call_faults import spending_faults
 from agents.providers.faults import ProviderTimeout
 from agents.providers.provider import ProviderCall, ProviderEvent
-from agents.providers.sdk_client import SdkClient
-from agents.providers.timeouts import PhaseTimeouts
+from agents.providers.sdk_calls import PhaseTimeouts, SdkClient, spending_faults
 
 
 class ChatApi(ABC):

@@ -5,8 +5,7 @@ from datetime import datetime
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.delivery_identity import accepted_at, request_id_of
-from agents.intake.envelopes import DEFAULT_TENANT
+from agents.intake.envelopes import DEFAULT_TENANT, accepted_at, request_id_of
 from headrace.ops.topic_reader import RECORDS_BEFORE, REQUEST_EVENTS, TopicReader, as_record
 from streams.codec import decode
 from streams.erasure import Subject

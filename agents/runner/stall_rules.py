@@ -5,7 +5,7 @@ A consumer is not stuck, however long it lasts,
 - when it is idle: there is no record that it has not begun;
 - when it waits for a slow provider: its stage has said that it may work until the request's deadline;
 - when Redis is away: its records are put aside after seconds, and so they move;
-- when the broker is away. `agents.runner.watchdog.watchdog` asks it after half of the stall time-out; if it
+- when the broker is away. `agents.runner.watchdog` asks it after half of the stall time-out; if it
   does not answer, all time-outs begin anew (`StageWatch.forgive`).
 
 Stuck, once nothing has moved for the stall time-out, is a consumer
@@ -21,8 +21,8 @@ from collections.abc import Hashable, Mapping
 
 import msgspec
 
+from agents.runner.in_flight import RecordWork
 from agents.runner.stage_app import ConsumerView
-from agents.runner.watchdog.consumer_progress import RecordWork
 
 #: What does not move, as in this module's description, and where if there is more than one place.
 _Condition = tuple[str, str]
