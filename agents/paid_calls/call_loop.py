@@ -2,7 +2,7 @@
 
 The LLM stage and the embeddings stage make their calls here. Each call takes the same steps: the circuit
 breaker permits it, the journal notes it, the provider is called while the cancellation watch looks on, and
-the call is booked. `call_retry` decides what follows a failed call.
+the call is booked. `decide_call_retry` decides what follows a failed call.
 """
 
 import logging
