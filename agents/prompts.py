@@ -122,12 +122,7 @@ _EXPERIMENTS = (
 
 
 class PromptCatalogue:
-    """Chooses the version of a prompt for a user.
-
-    Args:
-        templates: every version of every template.
-        experiments: the running experiments; at most one a template.
-    """
+    """Chooses the version of a prompt for a user. A template has at most one running experiment."""
 
     def __init__(
         self,

@@ -114,12 +114,8 @@ class CallCounts:
 class CostStage:
     """Books the spend and sends what leaves the pipeline.
 
-    Args:
-        registry: knows who waits for a reply, and which requests are settled.
-        store_text: whether the texts of requests and replies go into the log record.
-        text_by_tenant: the same, of the tenants that differ.
-        counts: where the calls of settled requests are counted.
-        clock: the time, UTC-aware.
+    `store_text` tells whether the texts of requests and replies go into the log record, `text_by_tenant` the
+    same of the tenants that differ.
     """
 
     spec = pipeline.COST

@@ -70,7 +70,11 @@ class EmbeddingsStage:
         self._limits = limits
         log = StageLog(self.spec.name)
         self._work = PaidWork[EmbeddingRequest, OutcomeReached](
-            ports, log=log, instance=policy.instance_id, pack=encode, unpack=_unpack
+            ports,
+            log=log,
+            instance=policy.instance_id,
+            pack=encode,
+            unpack=lambda stored: decode(stored, OutcomeReached),
         )
         calls = EmbeddingCalls(providers, clock=ports.clock)
         self.loop = CallLoop(calls, journal=self._work.call_journal, ports=ports, policy=policy, log=log)
@@ -129,10 +133,6 @@ class EmbeddingsStage:
         if model.provider not in self._providers:
             return not_served(request)
         return conclude(request, await self.loop.run(request, [model]))
-
-
-def _unpack(stored: bytes) -> OutcomeReached:
-    return decode(stored, OutcomeReached)
 
 
 async def build(ports: WorkerPorts, resources: AsyncExitStack) -> EmbeddingsStage:

@@ -41,12 +41,7 @@ def route(
     Left out are models that are not in the catalogue, models whose provider has no key, or cannot keep a
     parameter of the request, and models whose context window is too small for prompt and answer.
 
-    Args:
-        wanted: the model the request asks for, or its template's.
-        fallbacks: the installation's fallback models, in order.
-        providers: those there are keys for and that can keep the request's parameters.
-        input_tokens: the size of the prompt.
-        max_output_tokens: the longest answer asked for; a model that cannot write as much writes less.
+    `providers` are those there are keys for and that can keep the request's parameters.
     """
     known = [MODELS[name] for name in dict.fromkeys((wanted, *fallbacks)) if name in MODELS]
     served = [model for model in known if model.provider in providers]
@@ -71,17 +66,11 @@ _REASONING = ("reasoning_effort", "thinking")
 
 
 class LlmSettings(CallPolicy, frozen=True, kw_only=True):
-    """How the LLM stage behaves, beside how calls are made.
+    """How the LLM stage behaves, beside how calls are made."""
 
-    Attributes:
-        fallback_models: who is asked after the model that is wanted, in order.
-        default_temperature: where the request names none.
-        read_on_s: how long a stream is read on whose answer was blocked, in seconds.
-    """
-
-    fallback_models: tuple[str, ...] = ()
+    fallback_models: tuple[str, ...] = ()  # asked in order after the model that is wanted
     default_temperature: float = 0.7
-    read_on_s: float = 1.0
+    read_on_s: float = 1.0  # how long a stream is read on whose answer was blocked, in seconds
 
 
 class ChatRequest(PaidRequest):

@@ -89,15 +89,7 @@ A = TypeVar("A", Answer, Embedded)
 class CallProgress(Generic[C, A]):
     """One provider call between its entry in the journal and its booking.
 
-    Args:
-        call: the call.
-        model: the model asked.
-        begun: its entry in the journal.
-        number: its number among the request's calls.
-        started: when it began, on the monotonic clock, in seconds.
-
-    Attributes:
-        answer: the whole answer, once it is there.
+    `started` is when it began, on the monotonic clock, in seconds.
     """
 
     def __init__(self, call: C, model: Model, begun: BegunCall, *, number: int, started: float) -> None:

@@ -79,16 +79,10 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return min(_RESERVE_S, _RESERVE_SHARE * remaining_s)
 
     def timeouts(self, *, remaining_s: float, reserve_s: float, stream: bool, has_next: bool) -> Timeouts:
-        """Return the timeouts of a call that must end within `remaining_s`.
+        """Return the timeouts of a call that must end within `remaining_s`; `reserve_s` is for the reply.
 
         A model that others could stand in for may be silent for half of the time left, so that a model that
         hangs leaves time for them; the last one for all of it. A stream that goes on may take it whole.
-
-        Args:
-            remaining_s: the time until the request's deadline.
-            reserve_s: the part of it that is kept for the reply.
-            stream: whether the answer comes in pieces.
-            has_next: whether another model could be asked afterwards.
         """
         share_s = max(remaining_s - reserve_s, _LEAST_S) / (2 if has_next else 1)
         silence_s = min(self.provider_timeout_s, share_s)
@@ -140,13 +134,8 @@ def decide_call_retry(
     The next model follows at once after a timeout, because a second silence would use up the deadline; and
     after an answer that would be paid for again and come out the same (`UnusableAnswer`).
 
-    Args:
-        fault: what went wrong.
-        try_number: which try of this model that was, counting from 1.
-        tries: how many tries a model has.
-        remaining_s: the time until the request's deadline.
-        has_next: whether another model could be asked.
-        jitter: a random number from 0 to 1, so that clients do not come back all at once.
+    `try_number` counts from 1. `remaining_s` is the time until the deadline; `has_next` tells whether another
+    model could be asked; `jitter`, from 0 to 1, keeps clients from coming back all at once.
     """
     if isinstance(fault, Refused):
         elsewhere = isinstance(fault, ContextTooLong | ModelUnavailable)

@@ -23,6 +23,8 @@ from streams.events import Completion, Envelope, ErrorInfo, LlmCall, OutcomeReac
 from streams.models import STANDARD_TIER, Model
 from streams.registry.cancellation import cancelled_error
 
+_PSEUDONYM_CHARS = 32
+
 log = structlog.get_logger(__name__)
 
 
@@ -56,21 +58,13 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class CallPorts:
-    """The ports of one stage's paid calls.
-
-    Attributes:
-        jitter: returns random numbers from 0 to 1.
-        pause: waits for a number of seconds between two polls for cancelled requests.
-    """
+    """The ports of one stage's paid calls."""
 
     journal: Journal
     clock: Clock = field(default_factory=Clock)
     new_call_id: Callable[[], str] = lambda: str(uuid.uuid4())
-    jitter: Callable[[], float] = random.random
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
-
-
-_PSEUDONYM_CHARS = 32
+    jitter: Callable[[], float] = random.random  # from 0 to 1
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep  # between two polls for cancelled requests
 
 
 class PaidRequest:

@@ -130,12 +130,7 @@ class PaidWork(Generic[R, O]):
     Deliveries are known by identity: a zombie's delivery of the same record is another one, and must not
     close this one's entry.
 
-    Args:
-        ports: the journal and the clock.
-        log: the stage's.
-        instance: the worker's name, for operators to read in the journal.
-        pack: makes the bytes that the journal stores of a result.
-        unpack: the reverse.
+    The journal stores a result as the bytes of `pack`; `unpack` is the reverse.
     """
 
     def __init__(
@@ -171,10 +166,7 @@ class PaidWork(Generic[R, O]):
     ) -> O | None:
         """Return the result that is to be sent; None for a repeat that another delivery answers.
 
-        Args:
-            delivery: one that was opened.
-            request: makes the request of the lease and the calls of former attempts.
-            outcome: makes the calls, and returns the result.
+        `request` makes the request of the lease and the calls of former attempts; `outcome` makes the calls.
 
         Raises:
             StoreUnavailable: the journal does not answer, so no call may be made.

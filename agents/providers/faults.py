@@ -67,11 +67,7 @@ class Overloaded(ProviderFault):
 
 
 class ProviderTimeout(ProviderFault):
-    """A phase of the call took too long.
-
-    Attributes:
-        phase: ``connect``, ``first_token``, ``between_tokens`` or ``total``.
-    """
+    """A phase of the call took too long: ``connect``, ``first_token``, ``between_tokens`` or ``total``."""
 
     def __init__(self, phase: str, *, after_s: float) -> None:
         super().__init__(f"no answer in time ({phase.replace('_', ' ')}: {after_s:.3g} s)")
@@ -121,12 +117,7 @@ class ClientNotLoaded(ProviderFault):
 
 
 class Refused(ProviderFault):
-    """The provider says that the request is wrong.
-
-    Attributes:
-        code: the provider's code, e.g. ``invalid_value``.
-        param: the field at fault, where the provider names it.
-    """
+    """The provider says that the request is wrong, with its own code (e.g. ``invalid_value``)."""
 
     error = "refused"
 

@@ -36,12 +36,8 @@ _MAX_ERROR_BYTES = 256 * 1024
 class SdkClient:
     """One SDK's client, which retries nothing by itself.
 
-    Args:
-        sdk: the SDK: `openai`, `anthropic`, or another that the same generator has made.
-        client: its class of clients.
-        api_key: the key.
-        base_url: where the API is; None for the provider's own address.
-        options: what every request tells the SDK beside headers and timeouts.
+    `base_url` None is the provider's own address. `options` are what every request tells the SDK beside
+    headers and timeouts.
     """
 
     def __init__(
@@ -56,7 +52,9 @@ class SdkClient:
         self.sdk = sdk
         self.base_error: type[Exception] = sdk.APIError.__base__  # `OpenAIError`, `AnthropicError`
         # The SDK's second HTTP transport reads a chunk in two thirds of the first one's time.
-        http = _bounded(sdk.DefaultAioHttpClient(limits=_CONNECTIONS))
+        http: httpx2.AsyncClient = sdk.DefaultAioHttpClient(limits=_CONNECTIONS)
+        http.follow_redirects = False  # a redirect would send the key and the prompt to wherever it says
+        http.event_hooks = {"response": [_shorten]}
         self._client = client(api_key=api_key, base_url=base_url, max_retries=0, http_client=http)
         self._options = options or {}
 
@@ -92,16 +90,6 @@ class SdkClient:
         await self._client.close()
 
 
-def _bounded(http: httpx2.AsyncClient) -> httpx2.AsyncClient:
-    """Make an HTTP client follow no redirects, and read no more of an error response than is of use.
-
-    A redirect would send the key and the prompt to wherever it says.
-    """
-    http.follow_redirects = False
-    http.event_hooks = {"response": [_shorten]}
-    return http
-
-
 async def _shorten(response: httpx2.Response) -> None:
     if not response.is_success:
         response.stream = _Beginning(response.stream)
@@ -131,9 +119,7 @@ T = TypeVar("T")
 class PhaseTimeouts:
     """The clock of one call. It starts when it is made.
 
-    Args:
-        timeouts: the limit of each phase.
-        stream: whether the answer comes in pieces; the total alone counts where it comes whole.
+    The total alone counts where the answer comes whole, that is without `stream`.
     """
 
     def __init__(self, timeouts: Timeouts, *, stream: bool) -> None:
@@ -145,11 +131,7 @@ class PhaseTimeouts:
         self._begun = False
 
     async def wait(self, work: Awaitable[T]) -> T:
-        """Wait for `work` within the phase that the call is in; it is cancelled where it takes too long.
-
-        Raises:
-            ProviderTimeout: it took too long.
-        """
+        """Wait for `work` within the call's phase; past its limit cancel it and raise `ProviderTimeout`."""
         phase, by = self._limit()
         try:
             async with asyncio.timeout_at(by) as limit:
@@ -170,7 +152,6 @@ class PhaseTimeouts:
             yield chunk
 
     def _limit(self) -> tuple[str, float]:
-        """Return the phase, and when it ends."""
         phase, by = "first_token", self._first_token_by
         if self._begun:
             by = asyncio.get_running_loop().time() + self._timeouts.between_tokens_s
@@ -197,17 +178,12 @@ _READING_ERRORS = (
 
 
 class CallSpending:
-    """What has come of an answer so far.
-
-    Attributes:
-        opened: whether the provider has taken the call: from then on it bills the prompt.
-        model: the model that answers, as the provider names it.
-    """
+    """What has come of an answer so far."""
 
     def __init__(self, call: AnyCall) -> None:
         self._call = call
-        self.opened = False
-        self.model: str | None = None
+        self.opened = False  # whether the provider has taken the call: from then on it bills the prompt
+        self.model: str | None = None  # the one that answers, as the provider names it
 
     def estimate(self) -> Usage:
         """Return what a break at this point has cost, if the provider has taken the call: the prompt."""

@@ -33,12 +33,7 @@ _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
 
 class DeadLetters:
-    """Turns a failed record into a dead letter and, where its sender is known, a terminal error.
-
-    Args:
-        reply_topics: names or patterns of topics that senders may name for their replies.
-        default_deadline_ms: as in the settings, for requests that never got an envelope.
-    """
+    """Turns a failed record into a dead letter and, where its sender is known, a terminal error."""
 
     def __init__(self, *, reply_topics: Sequence[str], default_deadline_ms: int) -> None:
         self._reply_topics = reply_topics

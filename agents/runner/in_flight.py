@@ -91,11 +91,7 @@ class RecordCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerProgress:
-    """Keeps the records in flight of one consumer, and counts those that are done.
-
-    Args:
-        now: the watchdog's clock, in seconds.
-    """
+    """The records in flight of one consumer, and how many are done. `now` is the watchdog's clock, in seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

@@ -31,12 +31,6 @@ async def serve_probes(
 ) -> AsyncIterator[None]:
     """Serve the endpoints while the block runs; nothing where the port is 0.
 
-    Args:
-        watchdog: knows the consumers.
-        metrics: what /metrics shows.
-        host: where to listen.
-        port: where to listen.
-
     Raises:
         ConfigurationError: the port is taken.
     """
@@ -128,11 +122,7 @@ _COUNTERS: tuple[tuple[str, str, _Number], ...] = (
 
 
 class StageMetrics:
-    """Collects the numbers of every stage when Prometheus asks for them.
-
-    Args:
-        watchdog: knows the stages of this worker.
-    """
+    """Collects the numbers of every stage when Prometheus asks for them."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog

@@ -29,17 +29,11 @@ SPEND_WAITS_S = 60.0
 
 
 class RecordRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a record waits, and how often.
+    """How long a record waits, and how often."""
 
-    Attributes:
-        in_place_s: how long a stage itself waits for what is away.
-        attempts: how often a record is put aside.
-        max_delay_s: the longest time it is put aside for.
-    """
-
-    in_place_s: float
-    attempts: int
-    max_delay_s: float
+    in_place_s: float  # how long a stage itself waits for what is away
+    attempts: int  # how often a record is put aside
+    max_delay_s: float  # the longest time it is put aside for
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RecordRetryPolicy":
@@ -106,11 +100,7 @@ def decide_record_retry(
     to do without what is away. Its sender may have a reply, and a dead letter would tell it another one. A
     record that may have spent money is given up `SPEND_WAITS_S` after its deadline.
 
-    Args:
-        at: the record and its history.
-        fault: it may ask for a pause.
-        policy: the settings.
-        jitter: returns random numbers from 0 to 1, so that records do not come back together.
+    `jitter` returns random numbers from 0 to 1, so that records do not come back together.
     """
     left_s = (at.deadline_at - at.now).total_seconds()
     late = left_s <= 0

@@ -98,12 +98,6 @@ class RecordSender:
 
     Topics that senders named are tried for `FOREIGN_TIMEOUT_S`: a fault of theirs, e.g. too few replicas in
     sync, may never be mended.
-
-    Args:
-        publisher: sends one record.
-        stage: for the log.
-        sleep: how to wait between two tries.
-        monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(

@@ -32,27 +32,16 @@ NEEDS_RECORDS = frozenset({"silent"})
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True):
-    """Something has not moved for the stall time-out.
-
-    Attributes:
-        stage: which consumer.
-        what: a stable name of what does not move, as in this module's description.
-        for_s: for how many seconds.
-        detail: what was seen, for the log.
-    """
+    """Something has not moved for the stall time-out."""
 
     stage: str
-    what: str
+    what: str  # a stable name of what does not move, as in this module's description
     for_s: float
-    detail: str
+    detail: str  # what was seen, for the log
 
 
 class StageWatch:
-    """Watches one consumer from one look to the next.
-
-    Args:
-        now: the watchdog's clock at the start, in seconds.
-    """
+    """Watches one consumer from one look to the next."""
 
     def __init__(self, *, now: float) -> None:
         self._since: dict[_Condition, tuple[Hashable, float]] = {}

@@ -25,12 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class BrokerEndOffsets:
-    """Asks for the end offsets of partitions. Each question opens a connection, so it is asked rarely.
-
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        timeout_s: how long one question may take.
-    """
+    """Asks for the end offsets of partitions. Each question opens a connection, so it is asked rarely."""
 
     def __init__(self, bootstrap: str, *, timeout_s: float) -> None:
         self._bootstrap = bootstrap
@@ -97,12 +92,8 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
 class Watchdog:
     """Looks at the consumers of a worker every second.
 
-    Args:
-        clock: counts the seconds that the process ran; the consumers use it too.
-        ask_ends: asks the broker; used only when something seems to be stuck.
-        stall_timeout_s: how long nothing may move.
-        sleep: how to wait for the next look.
-        monotonic: a monotonic clock, in seconds.
+    The consumers use the same `clock`. The broker is asked only when something seems to be stuck: nothing
+    moves for half of `stall_timeout_s`.
     """
 
     def __init__(
@@ -195,10 +186,8 @@ class Watchdog:
 class ProcessGuard:
     """A thread that ends the process when its event loop is blocked, or when it does not end in time.
 
-    Args:
-        beats: returns a number that the event loop raises about every second.
-        limit_s: how long the number may stay the same, counted in the thread's own steps.
-        end: ends the process at once, with an exit status.
+    `beats` returns a number that the event loop raises about every second. It may stay the same for
+    `limit_s`, counted in the thread's own steps. `end` ends the process at once, with an exit status.
     """
 
     def __init__(

@@ -146,13 +146,7 @@ class AnswerText:
 
 
 class Assembly(CallSpending, ABC):
-    """Puts the JSON values of one answer together, whether they are pieces of it or the whole.
-
-    Attributes:
-        chunks: how many pieces of the answer came.
-        ended: whether it has named a finish reason, and gone on no more.
-        done: whether it says that nothing follows.
-    """
+    """Puts the JSON values of one answer together, whether they are pieces of it or the whole."""
 
     #: What the API calls its finish reason.
     finish_field: ClassVar[str]
@@ -166,15 +160,11 @@ class Assembly(CallSpending, ABC):
         self._tier: object = None
         self._finish: list[str] = []
         self.chunks = 0
-        self.ended = False
-        self.done = False
+        self.ended = False  # whether it has named a finish reason, and gone on no more
+        self.done = False  # whether it says that nothing follows
 
     def feed(self, value: Value) -> Iterator[ProviderEvent]:
-        """Take the next value, and yield what it brings.
-
-        Raises:
-            ProviderFault: it tells of an error, or is not what the API documents.
-        """
+        """Take the next value, and yield what it brings."""
         if value.json is DONE:
             self.done = True
             return

@@ -36,14 +36,10 @@ class ServerSentEvent(msgspec.Struct, frozen=True):
 
 
 class EventStream:
-    """Reads one stream; see `decoded` for bytes that are no UTF-8.
-
-    Attributes:
-        known: whether any line was of an event stream at all.
-    """
+    """Reads one stream; see `decoded` for bytes that are no UTF-8."""
 
     def __init__(self) -> None:
-        self.known = False
+        self.known = False  # whether any line was of an event stream at all
         self._begun = False
         self._line = bytearray()
         self._after_cr = False
@@ -52,11 +48,7 @@ class EventStream:
         self._size = 0
 
     def feed(self, piece: bytes) -> Iterator[ServerSentEvent]:
-        """Yield the events that end within the piece.
-
-        Raises:
-            Malformed: an event is longer than `MAX_EVENT_BYTES`.
-        """
+        """Yield the events that end within the piece."""
         at = 1 if self._after_cr and piece.startswith(b"\n") else 0
         for end in _LINE_END.finditer(piece, at):
             self._line += piece[at : end.start()]

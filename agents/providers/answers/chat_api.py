@@ -25,22 +25,14 @@ class ChatApi(ABC):
 
     @abstractmethod
     def body(self, call: ProviderCall) -> dict[str, Any]:
-        """Return the body of the request.
-
-        Raises:
-            Refused: the call cannot be said in the API's terms.
-        """
+        """Return the body of the request; `Refused` where it cannot be said in the API's terms."""
 
     def headers(self, call: ProviderCall) -> Mapping[str, str]:  # noqa: ARG002  # for those that need it
         """Return what the headers say beside what the SDK knows."""
         return {}
 
     async def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
-        """Yield the answer piece by piece where `call.stream`, and last the whole `Answer`.
-
-        Raises:
-            ProviderFault: the answer does not come, or breaks off.
-        """
+        """Yield the answer piece by piece where `call.stream`, and last the whole `Answer`."""
         assembly, clock = self.assembly(call), PhaseTimeouts(call.timeouts, stream=call.stream)
         with spending_faults(self._client, call, assembly):
             opening = self._client.post(self.path, self.body(call), call, self.headers(call))
