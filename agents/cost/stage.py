@@ -30,6 +30,12 @@ _MAX_STORED = 20_000
 _MAX_UNSTORED = 5_000
 
 T = TypeVar("T")
+#: How long an outcome that may come from a redelivered record waits after the request's deadline: for Redis,
+#: which knows whether the request has its answer; and for the outcome of the first delivery, which has the
+#: calls that were made then. Within half a minute another worker has the records of a killed one, and Redis
+#: is back. The wait for Redis also counts from when the outcome was written, because stages give up a minute
+#: after the deadline.
+_REDELIVERY_WAIT = timedelta(seconds=60)
 
 
 class _Unstored(msgspec.Struct, frozen=True):
@@ -84,13 +90,6 @@ def _put(kept: OrderedDict[str, T], key: str, value: T, limit: int) -> None:
     while len(kept) > limit:
         kept.popitem(last=False)
 
-
-#: How long an outcome that may come from a redelivered record waits after the request's deadline: for Redis,
-#: which knows whether the request has its answer; and for the outcome of the first delivery, which has the
-#: calls that were made then. Within half a minute another worker has the records of a killed one, and Redis
-#: is back. The wait for Redis also counts from when the outcome was written, because stages give up a minute
-#: after the deadline.
-_REDELIVERY_WAIT = timedelta(seconds=60)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each that nobody reads
 

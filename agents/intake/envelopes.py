@@ -30,6 +30,26 @@ from streams.request_rules.chat import check_moment
 MAX_REQUEST_ID_CHARS = 256
 
 _ID = msgspec.json.Decoder(type=dict[str, object])
+DEFAULT_TENANT = "default"
+DEFAULT_TIER = "standard"
+#: W3C Trace Context, version 00 and its successors.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,200})?", re.ASCII)
+#: The fields that requests for chat and for embeddings have in common: who asks, and how.
+_SHARED = (
+    "user_id",
+    "request_id",
+    "tenant",
+    "tier",
+    "session_id",
+    "model",
+    "deadline_ms",
+    "on_disconnect",
+    "accepted_at",
+)
+#: The fields that are kept of a refused request: none of them is free text.
+_WITHOUT_TEXT = (*_SHARED, "template", "stream", "webhook")
+_calls = msgspec.json.Decoder(tuple[LlmCall, ...])
+_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def request_id_of(record: Record, request: Requested | None = None) -> str | None:
@@ -128,28 +148,6 @@ def _id_in_broken_body(value: bytes | None) -> str | None:
     return as_request_id(found) if isinstance(found, str) else None
 
 
-DEFAULT_TENANT = "default"
-DEFAULT_TIER = "standard"
-
-#: W3C Trace Context, version 00 and its successors.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,200})?", re.ASCII)
-
-#: The fields that requests for chat and for embeddings have in common: who asks, and how.
-_SHARED = (
-    "user_id",
-    "request_id",
-    "tenant",
-    "tier",
-    "session_id",
-    "model",
-    "deadline_ms",
-    "on_disconnect",
-    "accepted_at",
-)
-#: The fields that are kept of a refused request: none of them is free text.
-_WITHOUT_TEXT = (*_SHARED, "template", "stream", "webhook")
-
-
 class _Head(msgspec.Struct):
     """The part of an internal event's envelope that says whose it is; the rest of it may be anything."""
 
@@ -170,8 +168,6 @@ class _HeadOnly(msgspec.Struct):
 
 
 _head = msgspec.json.Decoder(_HeadOnly)
-_calls = msgspec.json.Decoder(tuple[LlmCall, ...])
-_BROKEN = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def open_envelope(

@@ -20,6 +20,11 @@ from streams.events import CacheMissed, ChatRequested, Envelope, LlmCall
 from streams.models import MODELS, Model, ProviderName
 from streams.publisher import Publisher
 
+#: Makes the guard that checks the streamed answer to one request.
+GuardFactory = Callable[[CacheMissed], StreamingGuard]
+_JSON_FORMATS = frozenset({"json_object", "json_schema"})
+_REASONING = ("reasoning_effort", "thinking")
+
 
 class Routing(msgspec.Struct, frozen=True, kw_only=True):
     """The models to ask in turn, and those left out because the prompt does not fit."""
@@ -56,13 +61,6 @@ def route(
 def longest_output(model: Model, max_output_tokens: int) -> int:
     """Return the longest answer to ask a model for, in tokens."""
     return min(max_output_tokens, model.max_output_tokens)
-
-
-#: Makes the guard that checks the streamed answer to one request.
-GuardFactory = Callable[[CacheMissed], StreamingGuard]
-
-_JSON_FORMATS = frozenset({"json_object", "json_schema"})
-_REASONING = ("reasoning_effort", "thinking")
 
 
 class LlmSettings(CallPolicy, frozen=True, kw_only=True):

@@ -13,6 +13,9 @@ from agents.stores.journal_entries import BegunCall, LostCall
 from streams.events import LlmCall, Usage
 from streams.models import PRICE_VERSION, PRICED_MODELS, Model
 
+C = TypeVar("C", bound=AnyCall)
+A = TypeVar("A", Answer, Embedded)
+
 
 def price(usage: Usage, *, request_model: str, response_model: str | None = None) -> Decimal:
     """Return the cost in US dollars; zero for a model without a price."""
@@ -80,10 +83,6 @@ def orphaned_call(lost: LostCall) -> LlmCall:
     begun = lost.call
     usage = Usage(input_tokens=begun.input_tokens, estimated=True, service_tier=begun.service_tier)
     return priced_call(begun, usage, number=lost.number, error="orphaned", orphaned=True)
-
-
-C = TypeVar("C", bound=AnyCall)
-A = TypeVar("A", Answer, Embedded)
 
 
 class CallProgress(Generic[C, A]):

@@ -43,6 +43,10 @@ _RESERVE_SHARE = 0.2
 _TRIPPING_SHARE = 0.5
 #: No limit is less, in seconds: a client may take 0 for none.
 _LEAST_S = 0.01
+#: The waits between two tries of a model, in seconds: 1, 2, 4, … up to the limit; see `wait_before_retry_s`.
+FIRST_WAIT_S, MAX_WAIT_S = 1.0, 10.0
+# Faults that only a healthy provider answers with.
+_ALIVE = (RateLimited, Refused)
 
 
 class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,10 +109,6 @@ class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return timeouts.of(fault.phase) < _TRIPPING_SHARE * full_s
 
 
-#: The waits between two tries of a model, in seconds: 1, 2, 4, … up to the limit; see `wait_before_retry_s`.
-FIRST_WAIT_S, MAX_WAIT_S = 1.0, 10.0
-
-
 class CallRetryAction(StrEnum):
     """What comes next."""
 
@@ -162,10 +162,6 @@ def wait_before_retry_s(fault: ProviderFault, *, try_number: int, jitter: float)
     if fault.retry_after_s is not None:
         return fault.retry_after_s + jitter * min(1.0, fault.retry_after_s / 4)
     return min(FIRST_WAIT_S * 2.0 ** (try_number - 1) + jitter, MAX_WAIT_S)
-
-
-# Faults that only a healthy provider answers with.
-_ALIVE = (RateLimited, Refused)
 
 
 class CallPermit:

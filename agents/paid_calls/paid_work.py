@@ -39,6 +39,11 @@ RETRY_S = 0.5
 _BACKOFF = Backoff(first_s=RETRY_S, max_s=RETRY_S, jitter=0)
 
 T = TypeVar("T")
+#: `LlmCall.error` of a call within which the stage itself failed.
+INTERNAL_ERROR = "internal_error"
+_MAX_OPEN = 10_000
+R = TypeVar("R", bound=PaidRequest)
+O = TypeVar("O", bound=Completed | OutcomeReached)  # noqa: E741
 
 
 class CallJournal:
@@ -104,14 +109,6 @@ class CallJournal:
             on_failure=note,
             sleep=self._clock.sleep,
         )
-
-
-#: `LlmCall.error` of a call within which the stage itself failed.
-INTERNAL_ERROR = "internal_error"
-_MAX_OPEN = 10_000
-
-R = TypeVar("R", bound=PaidRequest)
-O = TypeVar("O", bound=Completed | OutcomeReached)  # noqa: E741
 
 
 class _OpenDelivery:

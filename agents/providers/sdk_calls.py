@@ -31,6 +31,23 @@ from streams.events import Usage
 _CONNECTIONS = httpx2.Limits(max_connections=10_000)
 #: Of an error response: the rest is not read.
 _MAX_ERROR_BYTES = 256 * 1024
+T = TypeVar("T")
+_MAX_CHARS = 500
+_FIRST_REFUSAL = 400
+#: What a call may raise beside the SDK's own exceptions: HTTP that breaks off or is none, and what reading an
+#: answer raises that nests too deeply or is of another shape.
+_READING_ERRORS = (
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    aiohttp.ClientError,
+    OSError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class SdkClient:
@@ -113,9 +130,6 @@ class _Beginning(httpx2.AsyncByteStream):
         await self._body.aclose()
 
 
-T = TypeVar("T")
-
-
 class PhaseTimeouts:
     """The clock of one call. It starts when it is made.
 
@@ -157,24 +171,6 @@ class PhaseTimeouts:
             by = asyncio.get_running_loop().time() + self._timeouts.between_tokens_s
             phase = "between_tokens"
         return (phase, by) if self._stream and by < self._ends_at else ("total", self._ends_at)
-
-
-_MAX_CHARS = 500
-_FIRST_REFUSAL = 400
-#: What a call may raise beside the SDK's own exceptions: HTTP that breaks off or is none, and what reading an
-#: answer raises that nests too deeply or is of another shape.
-_READING_ERRORS = (
-    httpx2.HTTPError,
-    httpx2.InvalidURL,
-    aiohttp.ClientError,
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RecursionError,
-)
 
 
 class CallSpending:

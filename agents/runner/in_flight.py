@@ -91,7 +91,7 @@ class RecordCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerProgress:
-    """The records in flight of one consumer, and how many are done. `now` is the watchdog's clock, in seconds."""
+    """The records in flight of one consumer, and how many are done. `now` is the watchdog's clock (s)."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

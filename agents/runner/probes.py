@@ -23,6 +23,7 @@ from streams.serving.server import HttpServer, http_config
 #: Time limit for open requests when the worker ends.
 _SHUTDOWN_S = 1.0
 _BACKLOG = 32
+_Number = Callable[[StageReport], float | None]
 
 
 @asynccontextmanager
@@ -93,7 +94,6 @@ def _stage(report: StageReport) -> dict[str, object]:
     }
 
 
-_Number = Callable[[StageReport], float | None]
 #: Name, help, and the number of one stage; None where there is none yet.
 _GAUGES: tuple[tuple[str, str, _Number], ...] = (
     ("partitions", "Partitions assigned.", lambda it: len(it.view.partitions)),

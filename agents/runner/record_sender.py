@@ -19,6 +19,11 @@ from streams.publisher import Emit, Position
 
 log = structlog.get_logger(__name__)
 
+Sleep = Callable[[float], Awaitable[None]]
+#: How long a send to a topic that a sender named is tried.
+FOREIGN_TIMEOUT_S = 60.0
+_BACKOFF = Backoff()
+
 
 def timing(
     stage: str, record: Record, emits: Sequence[Emit], *, started_at: datetime, ended_at: datetime
@@ -69,13 +74,6 @@ def _outcome(emits: Sequence[Emit]) -> str:
 
 def _micros(duration: timedelta) -> int:
     return duration // timedelta(microseconds=1)
-
-
-Sleep = Callable[[float], Awaitable[None]]
-
-#: How long a send to a topic that a sender named is tried.
-FOREIGN_TIMEOUT_S = 60.0
-_BACKOFF = Backoff()
 
 
 class RecordPublisher(Protocol):

@@ -23,6 +23,18 @@ from streams.kafka.clients import stop_client
 
 log = structlog.get_logger(__name__)
 
+#: How often the watchdog looks, and the most that one look advances its clock by two such steps.
+_STEP_S = 1.0
+#: The broker is asked after half of the stall time-out, and again after each eighth.
+_UNEASY = 0.5
+_ASK_AGAIN = 0.125
+#: How long a stuck worker may take for an orderly end.
+_END_WITHIN_S = 10.0
+#: EX_SOFTWARE of sysexits.h. Supervisors tell it from a crash of Python and from a signal.
+EXIT_STUCK = 70
+#: Asks the broker for the end of each partition; None where it does not answer.
+AskEnds = Callable[[Sequence[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int] | None]]
+
 
 class BrokerEndOffsets:
     """Asks for the end offsets of partitions. Each question opens a connection, so it is asked rarely."""
@@ -45,20 +57,6 @@ class BrokerEndOffsets:
         finally:
             await stop_client(consumer, timeout_s=self._timeout_s)
         return {(at.topic, at.partition): end for at, end in ends.items()}
-
-
-#: How often the watchdog looks, and the most that one look advances its clock by two such steps.
-_STEP_S = 1.0
-#: The broker is asked after half of the stall time-out, and again after each eighth.
-_UNEASY = 0.5
-_ASK_AGAIN = 0.125
-#: How long a stuck worker may take for an orderly end.
-_END_WITHIN_S = 10.0
-#: EX_SOFTWARE of sysexits.h. Supervisors tell it from a crash of Python and from a signal.
-EXIT_STUCK = 70
-
-#: Asks the broker for the end of each partition; None where it does not answer.
-AskEnds = Callable[[Sequence[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int] | None]]
 
 
 class WorkerStalled(HeadraceError):

@@ -61,6 +61,7 @@ _FAILED: Final = frozenset(
     ).split()
 )
 _OVERLOADED: Final = frozenset({"insufficient_system_resource", "overloaded", "capacity"})
+_FIRST_HALVES = range(0xD800, 0xDC00)
 
 
 def finish_reason(said: list[str]) -> str:
@@ -86,9 +87,6 @@ def _fault(word: str, shown: str) -> ProviderFault:
     if word in _FAILED:
         return ServerFault(f"the provider's answer failed: finish_reason {shown!r}")
     return UnusableAnswer(f"the provider ended its answer with an unknown finish_reason, {shown!r}")
-
-
-_FIRST_HALVES = range(0xD800, 0xDC00)
 
 
 class AnswerText:

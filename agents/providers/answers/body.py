@@ -22,6 +22,14 @@ from agents.providers.faults import ConnectionLost, Malformed
 #: One event: more than the largest answer (`streams.kafka.record_sizes.MAX_ANSWER_BYTES`), all of it escaped.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 _LINE_END = re.compile(b"\r\n|\r|\n")
+#: The embeddings of 2,048 texts, 3,072 numbers each, written out.
+MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
+#: A stream: 128,000 tokens in events of 2 kB.
+MAX_STREAM_BYTES = 256 * 1024 * 1024
+#: The value that `[DONE]` is.
+DONE = object()
+_DRAIN_S = 0.5
+_SPACE = b" \t\r\n"
 
 
 class ServerSentEvent(msgspec.Struct, frozen=True):
@@ -97,17 +105,6 @@ class EventStream:
         self._data, self._name, self._size = [], "", 0
         if says:
             yield ServerSentEvent(name, data, is_cut)
-
-
-#: The embeddings of 2,048 texts, 3,072 numbers each, written out.
-MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
-#: A stream: 128,000 tokens in events of 2 kB.
-MAX_STREAM_BYTES = 256 * 1024 * 1024
-#: The value that `[DONE]` is.
-DONE = object()
-
-_DRAIN_S = 0.5
-_SPACE = b" \t\r\n"
 
 
 class Value(msgspec.Struct, frozen=True):
