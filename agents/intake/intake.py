@@ -47,17 +47,11 @@ _TEXT_HEADERS = ("ce_id", "kafka_replyTopic", "traceparent")
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered request that the stage has to process.
-
-    Attributes:
-        envelope: the request.
-        cancelled: the reason, if the request was cancelled before.
-        refusal: the fault, if the record's headers, ids or times were refused. Where the reply topic was
-            refused, the reply goes to Headrace's own.
-    """
+    """A registered request that the stage has to process."""
 
     envelope: Envelope
-    cancelled: str | None = None
+    cancelled: str | None = None  # the reason, if the request was cancelled before
+    #: Why headers, ids or times were refused. Where it is the reply topic, the reply goes to Headrace's own.
     refusal: InputError | None = None
 
 

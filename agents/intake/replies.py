@@ -37,10 +37,7 @@ def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress
     """Return where the reply goes.
 
     `allowed_topics` are names or shell patterns of topics that may be named. `llm.replies.v1` always may;
-    Headrace's other topics, and names that begin with `_` or `.`, never may.
-
-    Raises:
-        InvalidRequest: the headers name a topic that is not on the allow-list.
+    Headrace's other topics, and names that begin with `_` or `.`, never may: `InvalidRequest`.
     """
     topic = header_text(record.headers, "kafka_replyTopic") or REPLIES.name
     if topic != REPLIES.name and not _is_allowed(topic, allowed_topics):

@@ -169,7 +169,6 @@ class CallLoop(Generic[R, C, A]):
         return permit
 
     async def _begin(self, request: R, model: Model, *, has_next: bool) -> CallProgress[C, A]:
-        """Note the call in the journal, and make it ready."""
         begun = BegunCall(
             call_id=self._ports.new_call_id(),
             provider=model.provider,

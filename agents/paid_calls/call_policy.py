@@ -50,26 +50,17 @@ _ALIVE = (RateLimited, Refused)
 
 
 class CallPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How calls are made. Times are in seconds.
+    """How calls are made. Times are in seconds."""
 
-    Attributes:
-        instance_id: the worker's name, for operators to read in the journal.
-        provider_tries: how often one model is asked for a request.
-        provider_connect_timeout_s: the longest time to connect.
-        provider_timeout_s: the longest silence: until the first token, between two tokens, and until an
-            answer that comes whole. A request's deadline may allow less: see `timeouts`.
-        provider_total_timeout_s: the longest a streamed answer may take, however steadily it comes.
-        breaker_threshold: faults in a row that open a model's circuit.
-        breaker_reset_s: how long it stays open.
-    """
-
-    instance_id: str = "worker-0"
-    provider_tries: int = 3
+    instance_id: str = "worker-0"  # the worker's name, for operators to read in the journal
+    provider_tries: int = 3  # how often one model is asked for a request
     provider_connect_timeout_s: float = 5.0
+    #: The longest silence: until the first token, between two tokens, and until an answer that comes whole.
+    #: A request's deadline may allow less: see `timeouts`.
     provider_timeout_s: float = 30.0
-    provider_total_timeout_s: float = 600.0
-    breaker_threshold: int = 5
-    breaker_reset_s: float = 15.0
+    provider_total_timeout_s: float = 600.0  # of a streamed answer, however steadily it comes
+    breaker_threshold: int = 5  # faults in a row that open a model's circuit
+    breaker_reset_s: float = 15.0  # how long it stays open
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

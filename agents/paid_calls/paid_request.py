@@ -68,18 +68,7 @@ class CallPorts:
 
 
 class PaidRequest:
-    """One request while providers are called for it.
-
-    Attributes:
-        lease: the right to work on it.
-        input_tokens: our own count of what a model is sent.
-        stream: whether the answer is wanted in pieces.
-        service_tier: the service tier asked for.
-        calls: every call that has ended, in order, those of former attempts included.
-        faults: what went wrong with those of this attempt.
-        progress: the call that is on its way: journaled, and not booked yet.
-        reserve_s: the end of the time left that is kept for the reply, in seconds.
-    """
+    """One request while providers are called for it."""
 
     def __init__(
         self,
@@ -92,14 +81,14 @@ class PaidRequest:
         service_tier: str = STANDARD_TIER,
     ) -> None:
         self.envelope = envelope
-        self.lease = lease
-        self.input_tokens = input_tokens
-        self.stream = stream
-        self.service_tier = service_tier
-        self.calls = list(calls)
-        self.faults: list[ProviderFault] = []
-        self.progress: CallProgress[Any, Any] | None = None
-        self.reserve_s = 0.0
+        self.lease = lease  # the right to work on it
+        self.input_tokens = input_tokens  # our own count of what a model is sent
+        self.stream = stream  # whether the answer is wanted in pieces
+        self.service_tier = service_tier  # the one asked for
+        self.calls = list(calls)  # all that have ended, in order, those of former attempts included
+        self.faults: list[ProviderFault] = []  # of the calls of this attempt
+        self.progress: CallProgress[Any, Any] | None = None  # the call that is journaled and not booked yet
+        self.reserve_s = 0.0  # the end of the time left that is kept for the reply
 
     def book(self, call: LlmCall) -> None:
         """Note how the call ended that was on its way."""
@@ -209,9 +198,5 @@ class CallKind(Protocol[R_contra, C, A]):
         ...
 
     async def send(self, request: R_contra, progress: CallProgress[C, A]) -> None:
-        """Send the call, and let `progress` take what comes.
-
-        Raises:
-            ProviderFault: there is no answer, or not all of it.
-        """
+        """Send the call, and let `progress` take what comes."""
         ...

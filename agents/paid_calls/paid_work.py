@@ -76,9 +76,7 @@ class CallJournal:
 
         If it does not, the result is sent all the same. The next stages recognise an answer that is sent
         twice, whereas the spend of an answer that is thrown away would never be booked.
-
-        Raises:
-            Fenced: another attempt took over.
+        Raises `Fenced` where another attempt took over.
         """
         lease = request.lease
         try:

@@ -26,26 +26,19 @@ from streams.events import Usage
 
 
 class ProviderFault(HeadraceError):
-    """A call failed.
+    """A call failed."""
 
-    Attributes:
-        error: a stable name for logs and for `LlmCall.error`.
-        message: what the provider said, or what happened.
-        retry_after_s: how long the provider asks to wait, in seconds, where it says so.
-        billed_usage: what was spent before the fault; None where nothing is known to be. It is an
-            estimate where the provider could not report it any more.
-        response_model: the model that had begun to answer, where one had.
-    """
-
+    #: A stable name for logs and for `LlmCall.error`.
     error: ClassVar[str] = "provider_fault"
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         message = encodable(message)
         super().__init__(message)
-        self.message = message
-        self.retry_after_s = retry_after_s
+        self.message = message  # what the provider said, or what happened
+        self.retry_after_s = retry_after_s  # how long the provider asks to wait
+        #: What was spent before the fault, if known; an estimate where the provider did not report it.
         self.billed_usage: Usage | None = None
-        self.response_model: str | None = None
+        self.response_model: str | None = None  # the model that had begun to answer
 
 
 class RateLimited(ProviderFault):

@@ -14,10 +14,8 @@ log = structlog.get_logger(__name__)
 class KeyedTasks:
     """At most `limit` records in flight, and records with the same key strictly one after the other.
 
-    Args:
-        limit: how many records are worked on at once.
-        on_fault: called when work raises, which only a bug can cause. The record stays unacknowledged: the
-            caller should end the process, so that it is delivered again.
+    `on_fault` is called when work raises, which only a bug can cause. The record stays unacknowledged: the
+    caller should end the process, so that it is delivered again.
     """
 
     def __init__(self, limit: int, on_fault: Callable[[BaseException], None]) -> None:
@@ -57,24 +55,16 @@ class KeyedTasks:
 
 
 class RecordWork:
-    """One record that is being worked on. Whoever works on it notes here what becomes of it.
-
-    Attributes:
-        place: the record's own place in the log.
-        began_at: when the work began, in seconds of the watchdog's clock.
-        allowed_s: how long it may take beyond what any record may, in seconds.
-        put_aside: whether it went to the retry topic.
-        is_dead: whether it became a dead letter.
-    """
+    """One record that is being worked on. Whoever works on it notes here what becomes of it."""
 
     __slots__ = ("allowed_s", "began_at", "is_dead", "place", "put_aside")
 
     def __init__(self, place: str, began_at: float) -> None:
-        self.place = place
-        self.began_at = began_at
-        self.allowed_s = 0.0
-        self.put_aside = False
-        self.is_dead = False
+        self.place = place  # the record's own place in the log
+        self.began_at = began_at  # in seconds of the watchdog's clock
+        self.allowed_s = 0.0  # how long it may take beyond what any record may
+        self.put_aside = False  # whether it went to the retry topic
+        self.is_dead = False  # whether it became a dead letter
 
     def may_take(self, seconds: float) -> None:
         """Allow the work so much time: it waits for a slow provider, or for a time of day."""

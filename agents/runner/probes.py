@@ -30,11 +30,7 @@ _Number = Callable[[StageReport], float | None]
 async def serve_probes(
     watchdog: Watchdog, metrics: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[None]:
-    """Serve the endpoints while the block runs; nothing where the port is 0.
-
-    Raises:
-        ConfigurationError: the port is taken.
-    """
+    """Serve the endpoints while the block runs; nothing where the port is 0."""
     if not port:
         yield
         return

@@ -69,25 +69,15 @@ RecordRetryDecision = WaitInPlace | PutAside | GiveUp | MakeDeadLetter
 
 
 class RecordRetrySituation(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that met a transient fault.
-
-    Attributes:
-        now: the time.
-        began_at: when the stage began with it.
-        deadline_at: its request's deadline.
-        tries: how often it was tried since `began_at`, at least once.
-        attempt: how often it was put aside before.
-        terminal: whether it holds the result of a request, which must get out however late it is.
-        spends: whether the stage spends money on it, all of which must be booked with what becomes of it.
-    """
+    """A record that met a transient fault."""
 
     now: datetime
-    began_at: datetime
+    began_at: datetime  # when the stage began with it
     deadline_at: datetime
-    tries: int
-    attempt: int
-    terminal: bool = False
-    spends: bool = False
+    tries: int  # how often it was tried since `began_at`, at least once
+    attempt: int  # how often it was put aside before
+    terminal: bool = False  # whether it holds a request's result, which must get out however late it is
+    spends: bool = False  # whether the stage spends money on it, which must be booked whatever becomes of it
 
 
 def decide_record_retry(

@@ -145,7 +145,6 @@ class Watchdog:
                     return self._stall(suspicion)
 
     def _may_ask(self) -> bool:
-        """Whether the broker was not asked just now."""
         return self._clock() - self._asked_at >= self._stall_timeout_s * _ASK_AGAIN
 
     async def _could_move(self, suspicion: Stall, view: ConsumerView, watch: StageWatch) -> bool:

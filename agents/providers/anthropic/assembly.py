@@ -88,7 +88,6 @@ class AnthropicAssembly(Assembly):
                 yield from self._whole_message(event)
 
     def _whole_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
-        """Take a whole message."""
         if "content" not in message:
             raise Malformed("the answer is not a message with content")
         yield from self._message_start(message)

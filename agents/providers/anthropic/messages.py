@@ -47,11 +47,7 @@ class AnthropicMessages(ChatApi):
 
 
 def request_body(call: ProviderCall) -> dict[str, Any]:
-    """Return the body of the request.
-
-    Raises:
-        Refused: the call cannot be said in Anthropic's terms.
-    """
+    """Return the body of the request; `Refused` where it cannot be said in Anthropic's terms."""
     instructions, turns = _conversation(call)
     params = passed_on(call.params, ProviderName.ANTHROPIC)
     given = {
