@@ -46,7 +46,13 @@ class _Unstored(msgspec.Struct, frozen=True):
 
 
 class SentReplies:
-    """The newest run of each request that was replied to. The number is bounded: the oldest are forgotten."""
+    """Remembers the newest run of each request that was replied to from here; the oldest are forgotten.
+
+    All outcomes of a request have the same key, so the same process reads them. While Redis is away, this
+    memory recognises a second outcome. A reply that was sent without Redis is stored in Redis before the
+    stage handles another outcome of its request. When the process ends, the memory is lost: then only Redis
+    knows.
+    """
 
     def __init__(self) -> None:
         self._stored: OrderedDict[str, int] = OrderedDict()

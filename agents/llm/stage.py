@@ -66,12 +66,6 @@ def unpack(data: bytes) -> ChatOutcome:
     return outcome
 
 
-def emit(outcome: ChatOutcome) -> Emit:
-    """Return the record that carries the event."""
-    topic = pipeline.LLM.next if isinstance(outcome, Completed) else OUTCOMES
-    return Emit.to(topic, outcome, key=outcome.envelope.request_id)
-
-
 def conclude(request: ChatRequest, ending: Ending[Answer]) -> ChatOutcome:
     """Return the outcome of a request that was worked on."""
     match ending:
@@ -182,7 +176,10 @@ class LlmStage:
         event = delivery.event
         self._work.open(delivery, event.envelope)
         outcome = await self._work.run(delivery, request=partial(ChatRequest, event), outcome=self._outcome)
-        return () if outcome is None else (emit(outcome),)
+        if outcome is None:
+            return ()
+        topic = self.spec.next if isinstance(outcome, Completed) else OUTCOMES
+        return (Emit.to(topic, outcome, key=outcome.envelope.request_id),)
 
     async def delivered(self, delivery: Delivery[CacheMissed]) -> None:
         """Note that the broker has the result."""

@@ -37,7 +37,7 @@ AskEnds = Callable[[Sequence[tuple[str, int]]], Awaitable[Mapping[tuple[str, int
 
 
 class BrokerEndOffsets:
-    """Asks for the end offsets of partitions. Each question opens a connection, so it is asked rarely."""
+    """Asks the broker for end offsets, on a connection of its own: the consumer's may be stuck."""
 
     def __init__(self, bootstrap: str, *, timeout_s: float) -> None:
         self._bootstrap = bootstrap

@@ -44,7 +44,15 @@ class ServerSentEvent(msgspec.Struct, frozen=True):
 
 
 class EventStream:
-    """Reads one stream; see `decoded` for bytes that are no UTF-8."""
+    r"""Reads one stream of server-sent events, as the HTML standard has them and as others write them.
+
+        events = EventStream()
+        [*events.feed(b'data: {"a": 1}\r\n')]  # []
+        [*events.feed(b"\r\n")]  # [ServerSentEvent(name="", data='{"a": 1}')]
+
+    Beyond the standard, a line of bare JSON is an event of its own, and so is llama.cpp's `error: {…}`; an
+    event that the end of the stream ends, instead of a blank line, is one too.
+    """
 
     def __init__(self) -> None:
         self.known = False  # whether any line was of an event stream at all

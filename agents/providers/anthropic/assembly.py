@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.providers.answers import json_fields, tool_calls
-from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import Value
+from agents.providers.answers.chat_api import Assembly
 from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed

@@ -12,9 +12,8 @@ import msgspec
 import openai
 
 from agents.providers.answers import json_fields, tool_calls
-from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import Value
-from agents.providers.answers.chat_api import ChatApi
+from agents.providers.answers.chat_api import Assembly, ChatApi
 from agents.providers.answers.tool_calls import ToolPieces
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed

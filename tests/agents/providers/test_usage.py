@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.paid_calls.call_booking import price
-from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import Value
+from agents.providers.answers.chat_api import Assembly
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.openai.chat import OpenAIAssembly
 from agents.providers.provider import ProviderCall, Timeouts
