@@ -35,16 +35,8 @@ DEFAULT_TIER = "standard"
 #: W3C Trace Context, version 00 and its successors.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,200})?", re.ASCII)
 #: The fields that requests for chat and for embeddings have in common: who asks, and how.
-_SHARED = (
-    "user_id",
-    "request_id",
-    "tenant",
-    "tier",
-    "session_id",
-    "model",
-    "deadline_ms",
-    "on_disconnect",
-    "accepted_at",
+_SHARED = tuple(
+    "user_id request_id tenant tier session_id model deadline_ms on_disconnect accepted_at".split()
 )
 #: The fields that are kept of a refused request: none of them is free text.
 _WITHOUT_TEXT = (*_SHARED, "template", "stream", "webhook")

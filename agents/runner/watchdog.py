@@ -28,8 +28,6 @@ _STEP_S = 1.0
 #: The broker is asked after half of the stall time-out, and again after each eighth.
 _UNEASY = 0.5
 _ASK_AGAIN = 0.125
-#: How long a stuck worker may take for an orderly end.
-_END_WITHIN_S = 10.0
 #: EX_SOFTWARE of sysexits.h. Supervisors tell it from a crash of Python and from a signal.
 EXIT_STUCK = 70
 #: Asks the broker for the end of each partition; None where it does not answer.
@@ -207,7 +205,7 @@ class ProcessGuard:
         """End the thread."""
         self._stopped.set()
 
-    def end_within(self, seconds: float = _END_WITHIN_S) -> None:
+    def end_within(self, seconds: float) -> None:
         """End the process after so many seconds, if it has not ended by then."""
         self._left_s = seconds
 
