@@ -7,23 +7,21 @@ from typing import Any, TypeAlias
 from prometheus_client import CollectorRegistry
 
 import agents.cache.wiring
-import agents.cost.wiring
-import agents.embedding_stage.wiring
+import agents.cost.stage
+import agents.embedding_stage.stage
 import agents.guardrail.wiring
-import agents.llm.wiring
+import agents.llm.stage
 import agents.output.wiring
 from agents.loading import Loaded
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.group_consumer import REBALANCE_TIMEOUT_S
-from agents.runner.metrics import StageMetrics
-from agents.runner.probes import serve_probes
+from agents.runner.probes import StageMetrics, serve_probes
 from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.relay import Drain, Relay
 from agents.runner.stage_app import StageApp
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
-from agents.runner.watchdog.end_offsets import BrokerEndOffsets
-from agents.runner.watchdog.watchdog import WatchClock, Watchdog
+from agents.runner.watchdog import BrokerEndOffsets, WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Stage
 from agents.webhooks.wiring import webhook_intake
@@ -39,11 +37,11 @@ Builder: TypeAlias = Callable[[WorkerPorts, AsyncExitStack], Awaitable[Stage[Any
 #: The wiring: one line per stage.
 BUILDERS: Mapping[StageSpec, Builder] = {
     pipeline.GUARDRAIL: agents.guardrail.wiring.build,
-    pipeline.EMBEDDINGS: agents.embedding_stage.wiring.build,
+    pipeline.EMBEDDINGS: agents.embedding_stage.stage.build,
     pipeline.CACHE: agents.cache.wiring.build,
-    pipeline.LLM: agents.llm.wiring.build,
+    pipeline.LLM: agents.llm.stage.build,
     pipeline.OUTPUT: agents.output.wiring.build,
-    pipeline.COST: agents.cost.wiring.build,
+    pipeline.COST: agents.cost.stage.build,
 }
 
 

@@ -60,10 +60,10 @@ class Stage(Protocol[E]):
 
 
 @runtime_checkable
-class Salvages(Protocol):
+class RecoversCalls(Protocol):
     """A stage that spends money: when it fails, what was spent must still be booked."""
 
-    async def salvage(self, delivery: Delivery[E], fault: BaseException) -> E:
+    async def recover_calls(self, delivery: Delivery[E], fault: BaseException) -> E:
         """Return the event of a delivery that `handle` could not bring to an end, with the calls made for it.
 
         Args:

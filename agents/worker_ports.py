@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from agents.loading import Loaded
-from agents.prompts.catalogue import PromptCatalogue
+from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
@@ -19,7 +19,7 @@ from streams.settings import Settings
 
 
 class WorkerPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stages of a worker share. What only one stage needs is made in its `wiring` module."""
+    """What the stages of a worker share. What only one stage needs is made in its `build` function."""
 
     settings: Settings
     loaded: Loaded

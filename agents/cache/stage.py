@@ -9,8 +9,8 @@ import structlog
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
 from agents.embeddings.minilm import MiniLmEmbedder
-from agents.intake.outcomes import input_error_info, outcome_emits
-from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
+from agents.intake.replies import input_error_info, outcome_emits
+from agents.prompts import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from streams import pipeline

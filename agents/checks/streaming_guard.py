@@ -30,7 +30,7 @@ from agents.checks.output_policy import (
 from agents.checks.pii import PiiSpan
 from agents.checks.pii_patterns import CONTEXT_CHARS, NEVER, hold
 from agents.checks.prompt_leak import LeakTracker
-from agents.prompts.catalogue import PromptCatalogue
+from agents.prompts import PromptCatalogue
 from streams.events import Envelope, Message
 
 _KEEP_LEFT = 2 * CONTEXT_CHARS

@@ -1,25 +1,35 @@
 """The cost stage: where every request ends. It settles the spend, replies once and logs once."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 
 from agents.cost.reply_log_ledger import ledger_entry, request_log, terminal_reply
-from agents.cost.sent_replies import SentReplies
-from agents.intake.reply_address import reply_emit
-from agents.intake.webhook_notice import webhook_emits
+from agents.intake.replies import reply_emit, webhook_emits
 from agents.stage import Delivery, Record
+from agents.worker_ports import WorkerPorts
 from streams import pipeline
 from streams.errors import StoreUnavailable
-from streams.events import LlmCall, OutcomeReached, Reply, Status, Timing
+from streams.events import Envelope, LlmCall, OutcomeReached, Reply, Status, Timing
 from streams.publisher import Emit
+from streams.registry.kept_vectors import taken_out
 from streams.registry.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS
 
+log = structlog.get_logger(__name__)
+
+#: A quarter of an hour at 20 requests a second; 200 bytes each.
+_MAX_STORED = 20_000
+_MAX_UNSTORED = 5_000
+
+T = TypeVar("T")
 #: How long an outcome that may come from a redelivered record waits after the request's deadline: for Redis,
 #: which knows whether the request has its answer; and for the outcome of the first delivery, which has the
 #: calls that were made then. Within half a minute another worker has the records of a killed one, and Redis
@@ -27,7 +37,65 @@ from streams.topics import LEDGER, LOGS
 #: after the deadline.
 _REDELIVERY_WAIT = timedelta(seconds=60)
 
-log = structlog.get_logger(__name__)
+
+class _Unstored(msgspec.Struct, frozen=True):
+    """A reply that went out and is not in Redis, without its vectors, and the record that brought it."""
+
+    record: str
+    reply: Reply
+
+
+class SentReplies:
+    """Remembers the newest run of each request that was replied to from here; the oldest are forgotten.
+
+    All outcomes of a request have the same key, so the same process reads them. While Redis is away, this
+    memory recognises a second outcome. A reply that was sent without Redis is stored in Redis before the
+    stage handles another outcome of its request. When the process ends, the memory is lost: then only Redis
+    knows.
+    """
+
+    def __init__(self) -> None:
+        self._stored: OrderedDict[str, int] = OrderedDict()
+        self._unstored: OrderedDict[str, _Unstored] = OrderedDict()
+        self._leaving: OrderedDict[str, Reply] = OrderedDict()
+
+    def knows(self, envelope: Envelope) -> bool:
+        """Whether this run of the request, or a later one, was replied to from here."""
+        request_id, replay = envelope.request_id, envelope.replay
+        unstored = self._unstored.get(request_id)
+        return self._stored.get(request_id, -1) >= replay or (
+            unstored is not None and unstored.reply.replay >= replay
+        )
+
+    def unstored(self, event: OutcomeReached, record: Record) -> Reply | None:
+        """Return the reply of this run that is still to be stored; whole where `event` is what it came of."""
+        found = self._unstored.get(event.envelope.request_id)
+        if found is None or found.reply.replay != event.envelope.replay:
+            return None
+        return terminal_reply(event) if found.record == record.address else found.reply
+
+    def note_leaving(self, reply: Reply, record: Record) -> None:
+        """Note a reply that is handed to the broker without Redis. It counts once the broker has it."""
+        _put(self._leaving, record.address, taken_out(reply)[0], _MAX_UNSTORED)
+
+    def note_sent(self, record: Record) -> None:
+        """Note that the broker has what came of a record."""
+        reply = self._leaving.pop(record.address, None)
+        if reply is not None:
+            _put(self._unstored, reply.request_id, _Unstored(record.address, reply), _MAX_UNSTORED)
+
+    def note_stored(self, envelope: Envelope) -> None:
+        """Note that a reply to this run is out, and that Redis has it."""
+        self._unstored.pop(envelope.request_id, None)
+        _put(self._stored, envelope.request_id, envelope.replay, _MAX_STORED)
+
+
+def _put(kept: OrderedDict[str, T], key: str, value: T, limit: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > limit:
+        kept.popitem(last=False)
+
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each that nobody reads
 
@@ -51,12 +119,8 @@ class CallCounts:
 class CostStage:
     """Books the spend and sends what leaves the pipeline.
 
-    Args:
-        registry: knows who waits for a reply, and which requests are settled.
-        store_text: whether the texts of requests and replies go into the log record.
-        text_by_tenant: the same, of the tenants that differ.
-        counts: where the calls of settled requests are counted.
-        clock: the time, UTC-aware.
+    `store_text` tells whether the texts of requests and replies go into the log record, `text_by_tenant` the
+    same of the tenants that differ.
     """
 
     spec = pipeline.COST
@@ -162,3 +226,14 @@ def _timed(delivery: Delivery[OutcomeReached], started_at: datetime, finished_at
     )
     timings = (*event.envelope.timings, timing)
     return msgspec.structs.replace(event, envelope=msgspec.structs.replace(event.envelope, timings=timings))
+
+
+async def build(ports: WorkerPorts, _: AsyncExitStack) -> CostStage:
+    """Return the stage; its counts are in the worker's metrics."""
+    settings = ports.settings
+    return CostStage(
+        ports.registry,
+        store_text=settings.store_text,
+        text_by_tenant=settings.text_by_tenant,
+        counts=CallCounts(ports.metrics),
+    )

@@ -10,9 +10,16 @@ import msgspec
 
 from agents.checks.pii import Redact
 from agents.checks.redaction import redacted
-from agents.paid_calls.call_progress import CallProgress
-from agents.paid_calls.paid_request import Answered, Ending, Exhausted, PaidRequest, RequestRefused, pseudonym
-from agents.paid_calls.ports import Clock
+from agents.paid_calls.call_booking import CallProgress
+from agents.paid_calls.paid_request import (
+    Answered,
+    Clock,
+    Ending,
+    Exhausted,
+    PaidRequest,
+    RequestRefused,
+    pseudonym,
+)
 from agents.providers.faults import ProviderFault, RateLimited, Refused
 from agents.providers.provider import Embedded, EmbeddingCall, EmbeddingProvider, Timeouts
 from agents.stores.journal_entries import Lease

@@ -7,7 +7,9 @@ Texts are not searched for injections: an embedding model follows no instruction
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 
+from agents.checks import pii
 from agents.checks.pii import Redact
 from agents.embedding_stage.embedding_calls import (
     EmbeddingCalls,
@@ -17,14 +19,17 @@ from agents.embedding_stage.embedding_calls import (
     redacted_request,
 )
 from agents.intake.intake import Admitted, Intake
-from agents.intake.outcomes import input_error_info, outcome_emits
+from agents.intake.replies import input_error_info, outcome_emits
 from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.call_policy import CallPolicy
+from agents.paid_calls.paid_request import CallPorts, StageLog
 from agents.paid_calls.paid_work import PaidWork
-from agents.paid_calls.ports import CallPorts, StageLog
+from agents.providers.configured import configured_embedders
 from agents.providers.provider import EmbeddingProvider
 from agents.stage import Delivery
+from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
+from agents.worker_ports import WorkerPorts
 from streams import pipeline
 from streams.codec import decode, encode
 from streams.errors import InputError
@@ -65,7 +70,11 @@ class EmbeddingsStage:
         self._limits = limits
         log = StageLog(self.spec.name)
         self._work = PaidWork[EmbeddingRequest, OutcomeReached](
-            ports, log=log, instance=policy.instance_id, pack=encode, unpack=_unpack
+            ports,
+            log=log,
+            instance=policy.instance_id,
+            pack=encode,
+            unpack=lambda stored: decode(stored, OutcomeReached),
         )
         calls = EmbeddingCalls(providers, clock=ports.clock)
         self.loop = CallLoop(calls, journal=self._work.call_journal, ports=ports, policy=policy, log=log)
@@ -91,7 +100,7 @@ class EmbeddingsStage:
         """Note that the broker has the result."""
         await self._work.delivered(delivery)
 
-    async def salvage(self, delivery: Delivery[EmbeddingsRequested], fault: BaseException) -> Event:
+    async def recover_calls(self, delivery: Delivery[EmbeddingsRequested], fault: BaseException) -> Event:
         """Return the request in its envelope, with every call that was made for it.
 
         A request that was not admitted, as far as we know, comes back as it is.
@@ -126,5 +135,22 @@ class EmbeddingsStage:
         return conclude(request, await self.loop.run(request, [model]))
 
 
-def _unpack(stored: bytes) -> OutcomeReached:
-    return decode(stored, OutcomeReached)
+async def build(ports: WorkerPorts, resources: AsyncExitStack) -> EmbeddingsStage:
+    """Return the stage, with a client for each configured provider."""
+    settings = ports.settings
+    providers = configured_embedders(settings)
+    for provider in providers.values():
+        resources.push_async_callback(provider.aclose)
+    return EmbeddingsStage(
+        intake=Intake(
+            ports.registry,
+            has_topic=ports.publisher.has,
+            reply_topics=settings.reply_topics,
+            default_deadline_ms=settings.default_deadline_ms,
+        ),
+        providers=providers,
+        redact=pii.redact,
+        limits=EmbeddingLimits.from_settings(settings),
+        policy=CallPolicy.from_settings(settings),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
+    )

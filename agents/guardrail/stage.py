@@ -12,7 +12,7 @@ from agents.checks.redaction import redacted, untrusted_texts
 from agents.guardrail.validation import RequestLimits, check_size, validate
 from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
-from agents.intake.outcomes import input_error_info, outcome_emits
+from agents.intake.replies import input_error_info, outcome_emits
 from agents.stage import Delivery
 from streams import pipeline
 from streams.errors import InputError

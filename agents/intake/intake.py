@@ -9,15 +9,17 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agents.intake.delivery_identity import (
+from agents.intake.envelopes import (
     MAX_REQUEST_ID_CHARS,
+    as_chat,
     as_request_id,
     key_text,
+    open_envelope,
+    request_without_texts,
     submission_origin,
     with_sane_time,
 )
-from agents.intake.envelopes import as_chat, open_envelope, request_without_texts
-from agents.intake.reply_address import (
+from agents.intake.replies import (
     MAX_CORRELATION_ID_BYTES,
     allowed_reply_address,
     own_reply_address,
@@ -45,17 +47,11 @@ _TEXT_HEADERS = ("ce_id", "kafka_replyTopic", "traceparent")
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered request that the stage has to process.
-
-    Attributes:
-        envelope: the request.
-        cancelled: the reason, if the request was cancelled before.
-        refusal: the fault, if the record's headers, ids or times were refused. Where the reply topic was
-            refused, the reply goes to Headrace's own.
-    """
+    """A registered request that the stage has to process."""
 
     envelope: Envelope
-    cancelled: str | None = None
+    cancelled: str | None = None  # the reason, if the request was cancelled before
+    #: Why headers, ids or times were refused. Where it is the reply topic, the reply goes to Headrace's own.
     refusal: InputError | None = None
 
 

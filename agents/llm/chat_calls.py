@@ -1,44 +1,74 @@
-"""Chat calls: what a provider is sent of a request, and the way of a streamed answer through its guard."""
+"""Chat calls: which models are asked, what they are sent, and a streamed answer's way through its guard."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
+
 from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.deltas import DeltaPace, DeltaStream
-from agents.llm.routing import longest_output
+from agents.paid_calls.call_booking import CallProgress
 from agents.paid_calls.call_policy import CallPolicy
-from agents.paid_calls.call_progress import CallProgress
 from agents.paid_calls.cancellation_watch import cancel_scope
-from agents.paid_calls.paid_request import PaidRequest, pseudonym
-from agents.paid_calls.ports import Clock
+from agents.paid_calls.paid_request import Clock, PaidRequest, pseudonym
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from agents.providers.usage import count_input, tier_name
 from agents.stores.journal_entries import Lease
 from streams.events import CacheMissed, ChatRequested, Envelope, LlmCall
-from streams.models import Model, ProviderName
+from streams.models import MODELS, Model, ProviderName
 from streams.publisher import Publisher
 
 #: Makes the guard that checks the streamed answer to one request.
 GuardFactory = Callable[[CacheMissed], StreamingGuard]
-
 _JSON_FORMATS = frozenset({"json_object", "json_schema"})
 _REASONING = ("reasoning_effort", "thinking")
 
 
-class LlmSettings(CallPolicy, frozen=True, kw_only=True):
-    """How the LLM stage behaves, beside how calls are made.
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """The models to ask in turn, and those left out because the prompt does not fit."""
 
-    Attributes:
-        fallback_models: who is asked after the model that is wanted, in order.
-        default_temperature: where the request names none.
-        read_on_s: how long a stream is read on whose answer was blocked, in seconds.
+    models: tuple[Model, ...]
+    too_small: tuple[Model, ...] = ()
+
+
+def route(
+    *,
+    wanted: str,
+    fallbacks: Iterable[str],
+    providers: Collection[ProviderName],
+    input_tokens: int,
+    max_output_tokens: int,
+) -> Routing:
+    """Return the models to ask: the wanted one, then the fallbacks, each once.
+
+    Left out are models that are not in the catalogue, models whose provider has no key, or cannot keep a
+    parameter of the request, and models whose context window is too small for prompt and answer.
+
+    `providers` are those there are keys for and that can keep the request's parameters.
     """
+    known = [MODELS[name] for name in dict.fromkeys((wanted, *fallbacks)) if name in MODELS]
+    served = [model for model in known if model.provider in providers]
+    fitting = [
+        model
+        for model in served
+        if input_tokens + longest_output(model, max_output_tokens) <= model.context_window_tokens
+    ]
+    return Routing(models=tuple(fitting), too_small=tuple(model for model in served if model not in fitting))
 
-    fallback_models: tuple[str, ...] = ()
+
+def longest_output(model: Model, max_output_tokens: int) -> int:
+    """Return the longest answer to ask a model for, in tokens."""
+    return min(max_output_tokens, model.max_output_tokens)
+
+
+class LlmSettings(CallPolicy, frozen=True, kw_only=True):
+    """How the LLM stage behaves, beside how calls are made."""
+
+    fallback_models: tuple[str, ...] = ()  # asked in order after the model that is wanted
     default_temperature: float = 0.7
-    read_on_s: float = 1.0
+    read_on_s: float = 1.0  # how long a stream is read on whose answer was blocked, in seconds
 
 
 class ChatRequest(PaidRequest):

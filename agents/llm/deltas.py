@@ -29,18 +29,11 @@ class DeltaPace:
 
     A record costs as much as several tokens do, and a reader hardly sees a difference between twenty updates
     a second and five. So a few streams publish nearly every token, and many share `records_per_s`.
-
-    Args:
-        records_per_s: how many records all streams together publish in a second, until they are so many that
-            each publishes at the longest interval.
-
-    Attributes:
-        streams: how many streams have text.
     """
 
     def __init__(self, *, records_per_s: float = _RECORDS_PER_S) -> None:
         self._records_per_s = records_per_s
-        self.streams = 0
+        self.streams = 0  # how many have text
 
     @property
     def interval_s(self) -> float:
@@ -55,13 +48,8 @@ class DeltaStream:
     one. One record is on its way at a time, so a slow broker means longer deltas, not more memory. Where
     publishing fails the stream ends quietly: the reply carries the whole answer.
 
-    Args:
-        publisher: sends the records.
-        envelope: the request; its reply partition is where its watcher reads.
-        attempt: the number of the call. Watchers drop the text of lower attempts.
-        pace: tells how often records go out.
-        max_chars: a record goes out earlier when it would grow beyond this.
-        sleep: waits for a number of seconds.
+    `attempt` is the number of the call: watchers drop the text of lower ones. A record goes out earlier when
+    it would grow beyond `max_chars`.
     """
 
     def __init__(

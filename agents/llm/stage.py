@@ -1,26 +1,145 @@
-"""The LLM stage: claims the request in the journal, calls the models, and returns how that ended."""
+"""The LLM stage: claims the request in the journal, calls the models, and sends how that ended."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 import msgspec
 
-from agents.intake.outcomes import input_error_info
-from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory, LlmSettings
-from agents.llm.outcomes import ChatOutcome, conclude, emit, pack, too_long, unknown_model, unpack
-from agents.llm.routing import route
+from agents.checks.output_policy import OutputPolicy
+from agents.checks.streaming_guard import StreamingGuard, answer_context
+from agents.intake.replies import input_error_info
+from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory, LlmSettings, Routing, route
 from agents.paid_calls.call_loop import CallLoop
-from agents.paid_calls.paid_request import OutOfTime
+from agents.paid_calls.paid_request import Answered, CallPorts, Ending, Exhausted, OutOfTime, StageLog
 from agents.paid_calls.paid_work import PaidWork
-from agents.paid_calls.ports import CallPorts, StageLog
-from agents.providers.provider import Provider
+from agents.providers.configured import configured_providers
+from agents.providers.provider import Answer, Provider
 from agents.stage import Delivery
+from agents.stores.journal import Journal
+from agents.worker_ports import WorkerPorts
 from streams import pipeline
-from streams.events import CacheMissed, Status
+from streams.codec import decode, encode
+from streams.events import (
+    CacheMissed,
+    Completed,
+    Completion,
+    ErrorInfo,
+    Event,
+    LlmCall,
+    OutcomeReached,
+    Status,
+    Usage,
+)
 from streams.models import MODELS, ProviderName
 from streams.publisher import Emit, Publisher
 from streams.request_rules.chat import not_supported
 from streams.request_rules.parameters import unsupported_parameter
+from streams.topics import OUTCOMES
+
+#: The degraded answer, for requests that no model answers.
+APOLOGY = "I apologize, but I am temporarily unable to process your request. Please try again in a moment."
+
+ChatOutcome = Completed | OutcomeReached
+
+
+class StoredResult(Event, frozen=True, kw_only=True):
+    """One of the two events that the stage sends, as the journal stores it."""
+
+    completed: Completed | None = None
+    outcome: OutcomeReached | None = None
+
+
+def pack(outcome: ChatOutcome) -> bytes:
+    """Return the bytes that the journal stores."""
+    if isinstance(outcome, Completed):
+        return encode(StoredResult(completed=outcome))
+    return encode(StoredResult(outcome=outcome))
+
+
+def unpack(data: bytes) -> ChatOutcome:
+    """Return the event in stored bytes."""
+    stored = decode(data, StoredResult)
+    outcome = stored.completed or stored.outcome
+    if outcome is None:
+        raise AssertionError("the journal stored an empty result")
+    return outcome
+
+
+def conclude(request: ChatRequest, ending: Ending[Answer]) -> ChatOutcome:
+    """Return the outcome of a request that was worked on."""
+    match ending:
+        case Answered():
+            return _completed(request, ending)
+        case Exhausted():
+            completion = _degraded(request)
+            return request.outcome(Status.DEGRADED, completion=completion, error=completion.error)
+        case _:
+            return request.unanswered(ending)
+
+
+def _completed(request: ChatRequest, ending: Answered[Answer]) -> Completed:
+    answer = ending.answer
+    return Completed(
+        envelope=request.envelope_with_calls,
+        messages=request.event.messages,
+        completion=Completion(
+            content=answer.text,
+            model=answer.model,
+            finish_reason=answer.finish_reason,
+            usage=answer.usage,
+            attempt=ending.attempt,
+            provider=ending.model.provider,
+            tool_calls=answer.tool_calls,
+        ),
+        # A repeat asks for the first model: a fallback's answer is not that model's.
+        cache_slot=request.event.cache_slot if ending.model.name == request.event.default_model else None,
+    )
+
+
+def _degraded(request: ChatRequest) -> Completion:
+    return Completion(
+        content=APOLOGY,
+        model="degraded",
+        finish_reason="stop",
+        usage=Usage(),
+        attempt=request.last_number + 1,  # so that what the failed calls published is replaced
+        degraded=True,
+        error=ErrorInfo(type="api_error", code="all_models_failed", message=_what_failed(request.calls)),
+    )
+
+
+def _what_failed(calls: Sequence[LlmCall]) -> str:
+    failed = dict.fromkeys(f"{call.request_model}: {call.error}" for call in calls if call.error)
+    if not failed:
+        return "no model can be asked at the moment; try again later"
+    return f"no model answered ({'; '.join(failed)}); try again later"
+
+
+def unknown_model(name: str) -> ErrorInfo:
+    """Return the error for a model that is not in the catalogue."""
+    known = ", ".join(sorted(MODELS))
+    return ErrorInfo(
+        type="invalid_request_error",
+        code="model_not_found",
+        message=f"unknown model {name!r}; known models: {known}",
+        param="model",
+    )
+
+
+def too_long(request: ChatRequest, routing: Routing) -> ErrorInfo:
+    """Return the error for a prompt that no model takes."""
+    largest = max(routing.too_small, key=lambda model: model.context_window_tokens)
+    return ErrorInfo(
+        type="invalid_request_error",
+        code="context_length_exceeded",
+        message=(
+            f"the prompt has {request.input_tokens} tokens and {request.event.max_output_tokens} are "
+            f"asked for the answer; {largest.name} takes {largest.context_window_tokens} in all: shorten the "
+            "messages"
+        ),
+        param="messages",
+    )
 
 
 class LlmStage:
@@ -57,13 +176,16 @@ class LlmStage:
         event = delivery.event
         self._work.open(delivery, event.envelope)
         outcome = await self._work.run(delivery, request=partial(ChatRequest, event), outcome=self._outcome)
-        return () if outcome is None else (emit(outcome),)
+        if outcome is None:
+            return ()
+        topic = self.spec.next if isinstance(outcome, Completed) else OUTCOMES
+        return (Emit.to(topic, outcome, key=outcome.envelope.request_id),)
 
     async def delivered(self, delivery: Delivery[CacheMissed]) -> None:
         """Note that the broker has the result."""
         await self._work.delivered(delivery)
 
-    async def salvage(self, delivery: Delivery[CacheMissed], fault: BaseException) -> CacheMissed:
+    async def recover_calls(self, delivery: Delivery[CacheMissed], fault: BaseException) -> CacheMissed:
         """Return the event of a delivery that came to nothing, with every call that was made for it."""
         event = delivery.event
         envelope = await self._work.recover_calls(delivery, event.envelope, fault)
@@ -89,3 +211,23 @@ class LlmStage:
         if routing.too_small and not routing.models:
             return request.outcome(Status.FAILED, error=too_long(request, routing))
         return conclude(request, await self.loop.run(request, routing.models))
+
+
+async def build(ports: WorkerPorts, resources: AsyncExitStack) -> LlmStage:
+    """Return the stage, with a client for each configured provider."""
+    settings = ports.settings
+    providers = configured_providers(settings)
+    for provider in providers.values():
+        resources.push_async_callback(provider.aclose)
+    checked_by = OutputPolicy.from_settings(settings)
+
+    def guard(event: CacheMissed) -> StreamingGuard:
+        return answer_context(event.envelope, event.messages, ports.prompts).streaming_guard(checked_by)
+
+    return LlmStage(
+        providers=providers,
+        publisher=ports.publisher,
+        guards=guard,
+        settings=LlmSettings.from_settings(settings),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
+    )

@@ -12,8 +12,8 @@ from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPol
 from agents.checks.redaction import TextWalk, texts_of
 from agents.checks.response_format import format_problem
 from agents.checks.streaming_guard import AnswerContext, answer_context
-from agents.intake.outcomes import outcome_emits
-from agents.prompts.catalogue import PromptCatalogue
+from agents.intake.replies import outcome_emits
+from agents.prompts import PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from streams import events, pipeline

@@ -2,7 +2,7 @@
 
 The LLM stage and the embeddings stage make their calls here. Each call takes the same steps: the circuit
 breaker permits it, the journal notes it, the provider is called while the cancellation watch looks on, and
-the call is booked. `call_retry` decides what follows a failed call.
+the call is booked. `decide_call_retry` decides what follows a failed call.
 """
 
 import logging
@@ -11,23 +11,29 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from agents.paid_calls.call_journal import CallJournal
-from agents.paid_calls.call_policy import CallPolicy
-from agents.paid_calls.call_progress import A, C, CallProgress
-from agents.paid_calls.call_retry import CallRetryAction, CallRetryDecision, decide_call_retry
+from agents.paid_calls.call_booking import A, C, CallProgress
+from agents.paid_calls.call_policy import (
+    CallPermit,
+    CallPolicy,
+    CallRetryAction,
+    CallRetryDecision,
+    CircuitBreakers,
+    decide_call_retry,
+)
 from agents.paid_calls.cancellation_watch import CancellationWatch
-from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
 from agents.paid_calls.paid_request import (
     Answered,
     CallKind,
+    CallPorts,
     Ending,
     Exhausted,
     OutOfTime,
     PaidRequest,
     RequestCancelled,
     RequestRefused,
+    StageLog,
 )
-from agents.paid_calls.ports import CallPorts, StageLog
+from agents.paid_calls.paid_work import CallJournal
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -163,7 +169,6 @@ class CallLoop(Generic[R, C, A]):
         return permit
 
     async def _begin(self, request: R, model: Model, *, has_next: bool) -> CallProgress[C, A]:
-        """Note the call in the journal, and make it ready."""
         begun = BegunCall(
             call_id=self._ports.new_call_id(),
             provider=model.provider,

@@ -41,19 +41,13 @@ async def cancel_scope() -> AsyncIterator[Callable[[float], None]]:
 
 
 class WatchedLease:
-    """A lease whose work is watched.
-
-    Attributes:
-        cancel_within: cancels the work after so many seconds.
-        state: the lease's, as the last poll has found it.
-        bug: what went wrong with a poll, beyond Redis being away.
-    """
+    """A lease whose work is watched."""
 
     def __init__(self, lease: Lease, cancel_within: Callable[[float], None]) -> None:
         self.lease = lease
         self.cancel_within = cancel_within
-        self.state = LeaseState(held=True)
-        self.bug: Exception | None = None
+        self.state = LeaseState(held=True)  # as the last poll has found it
+        self.bug: Exception | None = None  # what went wrong with a poll, beyond Redis being away
 
     @property
     def cancelled(self) -> str | None:
@@ -74,8 +68,7 @@ class CancellationWatch:
     async def over(self, lease: Lease) -> AsyncIterator[WatchedLease]:
         """Watch over a block. It ends early, without an exception, once the work is not wanted any more.
 
-        Raises:
-            Fenced: at the end of the block; another attempt took over.
+        At its end the block raises `Fenced` where another attempt took over.
         """
         async with cancel_scope() as cancel_within:
             watched = WatchedLease(lease, cancel_within)
@@ -95,12 +88,7 @@ class CancellationWatch:
             raise Fenced(lease)
 
     async def wait(self, lease: Lease, waiting: Awaitable[None]) -> None:
-        """Wait, as long as the work is wanted.
-
-        Raises:
-            Cancelled: the request was cancelled meanwhile.
-            Fenced: another attempt took over.
-        """
+        """Wait, as long as the work is wanted; then raise `Cancelled` or `Fenced`."""
         async with self.over(lease) as watched:
             await waiting
         if watched.cancelled is not None:

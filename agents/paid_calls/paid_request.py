@@ -1,15 +1,23 @@
-"""A request for which providers are called, the ways in which that ends, and the two kinds of calls."""
+"""A request for which providers are called: its ports to the outside, its calls, and how it may end."""
 
+import asyncio
 import hashlib
-from collections.abc import Iterable
-from datetime import datetime
+import logging
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
+import structlog
 
-from agents.paid_calls.call_progress import A, C, CallProgress
+from agents.paid_calls.call_booking import A, C, CallProgress
 from agents.providers.faults import ProviderFault, Refused
 from agents.providers.provider import Timeouts
+from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
 from streams.events import Completion, Envelope, ErrorInfo, LlmCall, OutcomeReached, Status
 from streams.models import STANDARD_TIER, Model
@@ -17,20 +25,50 @@ from streams.registry.cancellation import cancelled_error
 
 _PSEUDONYM_CHARS = 32
 
+log = structlog.get_logger(__name__)
+
+
+class StageLog:
+    """Logs what befalls requests, under the stage's name: `StageLog("llm")("call_failed", …)`."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+
+    def __call__(self, what: str, request_id: str, *, level: int = logging.WARNING, **more: object) -> None:
+        """Log an event, as a warning where no other level is given."""
+        event = f"{self._stage}.{what}"
+        log.log(level, event, request_id=request_id, **more)
+
+
+class Clock:
+    """The machine's clock. Tests replace it by one that does not wait."""
+
+    def now(self) -> datetime:
+        """Return the time, UTC-aware."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, for measuring durations."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallPorts:
+    """The ports of one stage's paid calls."""
+
+    journal: Journal
+    clock: Clock = field(default_factory=Clock)
+    new_call_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    jitter: Callable[[], float] = random.random  # from 0 to 1
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep  # between two polls for cancelled requests
+
 
 class PaidRequest:
-    """One request while providers are called for it.
-
-    Attributes:
-        lease: the right to work on it.
-        input_tokens: our own count of what a model is sent.
-        stream: whether the answer is wanted in pieces.
-        service_tier: the service tier asked for.
-        calls: every call that has ended, in order, those of former attempts included.
-        faults: what went wrong with those of this attempt.
-        progress: the call that is on its way: journaled, and not booked yet.
-        reserve_s: the end of the time left that is kept for the reply, in seconds.
-    """
+    """One request while providers are called for it."""
 
     def __init__(
         self,
@@ -43,14 +81,14 @@ class PaidRequest:
         service_tier: str = STANDARD_TIER,
     ) -> None:
         self.envelope = envelope
-        self.lease = lease
-        self.input_tokens = input_tokens
-        self.stream = stream
-        self.service_tier = service_tier
-        self.calls = list(calls)
-        self.faults: list[ProviderFault] = []
-        self.progress: CallProgress[Any, Any] | None = None
-        self.reserve_s = 0.0
+        self.lease = lease  # the right to work on it
+        self.input_tokens = input_tokens  # our own count of what a model is sent
+        self.stream = stream  # whether the answer is wanted in pieces
+        self.service_tier = service_tier  # the one asked for
+        self.calls = list(calls)  # all that have ended, in order, those of former attempts included
+        self.faults: list[ProviderFault] = []  # of the calls of this attempt
+        self.progress: CallProgress[Any, Any] | None = None  # the call that is journaled and not booked yet
+        self.reserve_s = 0.0  # the end of the time left that is kept for the reply
 
     def book(self, call: LlmCall) -> None:
         """Note how the call ended that was on its way."""
@@ -160,9 +198,5 @@ class CallKind(Protocol[R_contra, C, A]):
         ...
 
     async def send(self, request: R_contra, progress: CallProgress[C, A]) -> None:
-        """Send the call, and let `progress` take what comes.
-
-        Raises:
-            ProviderFault: there is no answer, or not all of it.
-        """
+        """Send the call, and let `progress` take what comes."""
         ...

@@ -3,6 +3,11 @@
 LlmStage.handle → PaidWork.run           claims the request, makes the calls, stores the result
 (broker)        → PaidWork.delivered     notes that the broker has the result
 (a bug)         → PaidWork.recover_calls finds what was spent, so that it is booked
+
+Every provider call is journaled before it is sent. The end of a failed call is noted too. A result is stored
+before it is sent to the next stage. After the first call the stage waits for Redis until the request's
+deadline, because it must not lose what was paid for. The waiting request still counts as in flight. This
+costs no throughput: without Redis, the stage cannot claim other requests either.
 """
 
 import asyncio
@@ -13,25 +18,99 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from agents.paid_calls.call_journal import CallJournal
-from agents.paid_calls.paid_request import PaidRequest, with_calls
-from agents.paid_calls.ports import CallPorts, StageLog
-from agents.paid_calls.pricing import orphaned_call
+from agents.paid_calls.call_booking import orphaned_call
+from agents.paid_calls.paid_request import CallPorts, PaidRequest, StageLog, with_calls
 from agents.stage import Delivery, Superseded
-from agents.stores.journal_entries import Claim, Claimed, Fenced, JournaledCalls, Lease, ResultStored
+from agents.stores.journal_entries import (
+    BegunCall,
+    Claim,
+    Claimed,
+    Fenced,
+    JournaledCalls,
+    Lease,
+    ResultStored,
+)
+from streams.backoff import Backoff, retry
 from streams.errors import StoreUnavailable
 from streams.events import Completed, Envelope, LlmCall, OutcomeReached
 
+#: Between two tries while Redis is away, in seconds.
+RETRY_S = 0.5
+_BACKOFF = Backoff(first_s=RETRY_S, max_s=RETRY_S, jitter=0)
+
+T = TypeVar("T")
 #: `LlmCall.error` of a call within which the stage itself failed.
 INTERNAL_ERROR = "internal_error"
 _MAX_OPEN = 10_000
-
 R = TypeVar("R", bound=PaidRequest)
 O = TypeVar("O", bound=Completed | OutcomeReached)  # noqa: E741
 
 
+class CallJournal:
+    """Notes calls and results."""
+
+    def __init__(self, ports: CallPorts, log: StageLog) -> None:
+        self._journal = ports.journal
+        self._clock = ports.clock
+        self._log = log
+
+    async def begin(self, request: PaidRequest, begun: BegunCall) -> int:
+        """Note a call that is about to be made; return its number."""
+
+        def step() -> Awaitable[int]:
+            return self._journal.begin_call(request.lease, begun, after=request.last_number)
+
+        if not request.calls:
+            return await step()
+        return await self._until(step, request, lambda: request.usable_s(self._clock.now()))
+
+    async def end(self, request: PaidRequest, booked: LlmCall) -> None:
+        """Note how a call ended that did not bring the result."""
+        try:
+            await self._journal.end_call(request.lease, booked)
+        except StoreUnavailable as fault:  # should this worker die now, the call will count as lost
+            self._log("end_not_noted", request.lease.request_id, reason=str(fault))
+
+    async def store(self, request: PaidRequest, result: bytes) -> None:
+        """Store the result, which was paid for: Redis has until the deadline to come back.
+
+        If it does not, the result is sent all the same. The next stages recognise an answer that is sent
+        twice, whereas the spend of an answer that is thrown away would never be booked.
+        Raises `Fenced` where another attempt took over.
+        """
+        lease = request.lease
+        try:
+            stored = await self._until(
+                lambda: self._journal.finish(lease, result),
+                request,
+                lambda: request.remaining_s(self._clock.now()),
+            )
+        except StoreUnavailable as fault:
+            self._log("result_not_stored", lease.request_id, level=logging.ERROR, reason=str(fault))
+            return
+        if not stored:
+            raise Fenced(lease)
+
+    async def _until(
+        self, step: Callable[[], Awaitable[T]], request: PaidRequest, remaining_s: Callable[[], float]
+    ) -> T:
+        """Return what `step` returns, trying again while Redis is away and time is left."""
+
+        def note(_failures: int, fault: StoreUnavailable) -> None:
+            self._log("journal_away", request.lease.request_id, reason=str(fault))
+
+        return await retry(
+            step,
+            on=StoreUnavailable,
+            backoff=_BACKOFF,
+            remaining_s=remaining_s,
+            on_failure=note,
+            sleep=self._clock.sleep,
+        )
+
+
 class _OpenDelivery:
-    """A delivery between `handle` and `delivered` (or `salvage`), and how far its work is."""
+    """A delivery between `handle` and `delivered` (or `recover_calls`), and how far its work is."""
 
     def __init__(self, delivery: Delivery[Any], envelope: Envelope) -> None:
         self.delivery = delivery  # held, so that its `id` is nobody else's
@@ -46,12 +125,7 @@ class PaidWork(Generic[R, O]):
     Deliveries are known by identity: a zombie's delivery of the same record is another one, and must not
     close this one's entry.
 
-    Args:
-        ports: the journal and the clock.
-        log: the stage's.
-        instance: the worker's name, for operators to read in the journal.
-        pack: makes the bytes that the journal stores of a result.
-        unpack: the reverse.
+    The journal stores a result as the bytes of `pack`; `unpack` is the reverse.
     """
 
     def __init__(
@@ -87,10 +161,7 @@ class PaidWork(Generic[R, O]):
     ) -> O | None:
         """Return the result that is to be sent; None for a repeat that another delivery answers.
 
-        Args:
-            delivery: one that was opened.
-            request: makes the request of the lease and the calls of former attempts.
-            outcome: makes the calls, and returns the result.
+        `request` makes the request of the lease and the calls of former attempts; `outcome` makes the calls.
 
         Raises:
             StoreUnavailable: the journal does not answer, so no call may be made.

@@ -84,11 +84,6 @@ class DeferredProvider:
     The import of an SDK takes a second, and a worker that was killed should serve its partitions again before
     that. A load that fails is a fault of this provider, so that others are asked; a later call tries it
     again.
-
-    Args:
-        name: the provider's name.
-        load: imports and makes it.
-        monotonic: a clock, in seconds, for the time between two loads.
     """
 
     def __init__(

@@ -105,10 +105,7 @@ def fault_of_error(
 ) -> ProviderFault:
     """Return the fault that an error stands for: an object, a text, or anything else.
 
-    Args:
-        error: the error.
-        status: the HTTP status; 200 where the error is in an answer or a stream.
-        headers: the response's headers, for `Retry-After`.
+    `status` is 200 where the error is in an answer or a stream. `headers` may have a `Retry-After`.
     """
     fields = error if isinstance(error, dict) else {}
     kind, code, state, more = (_name(fields.get(field)) for field in ("type", "code", "status", "error_type"))

@@ -15,7 +15,7 @@
         ├── ContextTooLong    it may fit another model
         └── ModelUnavailable  the provider does not serve this model (any more)
 
-A fault knows nothing of retries: `agents/paid_calls/call_retry.py` decides.
+A fault knows nothing of retries: `agents/paid_calls/call_policy.py` decides.
 """
 
 from typing import ClassVar
@@ -26,26 +26,19 @@ from streams.events import Usage
 
 
 class ProviderFault(HeadraceError):
-    """A call failed.
+    """A call failed."""
 
-    Attributes:
-        error: a stable name for logs and for `LlmCall.error`.
-        message: what the provider said, or what happened.
-        retry_after_s: how long the provider asks to wait, in seconds, where it says so.
-        billed_usage: what was spent before the fault; None where nothing is known to be. It is an
-            estimate where the provider could not report it any more.
-        response_model: the model that had begun to answer, where one had.
-    """
-
+    #: A stable name for logs and for `LlmCall.error`.
     error: ClassVar[str] = "provider_fault"
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         message = encodable(message)
         super().__init__(message)
-        self.message = message
-        self.retry_after_s = retry_after_s
+        self.message = message  # what the provider said, or what happened
+        self.retry_after_s = retry_after_s  # how long the provider asks to wait
+        #: What was spent before the fault, if known; an estimate where the provider did not report it.
         self.billed_usage: Usage | None = None
-        self.response_model: str | None = None
+        self.response_model: str | None = None  # the model that had begun to answer
 
 
 class RateLimited(ProviderFault):
@@ -67,11 +60,7 @@ class Overloaded(ProviderFault):
 
 
 class ProviderTimeout(ProviderFault):
-    """A phase of the call took too long.
-
-    Attributes:
-        phase: ``connect``, ``first_token``, ``between_tokens`` or ``total``.
-    """
+    """A phase of the call took too long: ``connect``, ``first_token``, ``between_tokens`` or ``total``."""
 
     def __init__(self, phase: str, *, after_s: float) -> None:
         super().__init__(f"no answer in time ({phase.replace('_', ' ')}: {after_s:.3g} s)")
@@ -121,12 +110,7 @@ class ClientNotLoaded(ProviderFault):
 
 
 class Refused(ProviderFault):
-    """The provider says that the request is wrong.
-
-    Attributes:
-        code: the provider's code, e.g. ``invalid_value``.
-        param: the field at fault, where the provider names it.
-    """
+    """The provider says that the request is wrong, with its own code (e.g. ``invalid_value``)."""
 
     error = "refused"
 

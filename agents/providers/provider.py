@@ -25,23 +25,15 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat call, in OpenAI's terms.
-
-    Attributes:
-        input_tokens: our own count, for estimates where the provider reports no usage.
-        stream: whether the answer is wanted in pieces.
-        user: a hash: providers never learn who asks.
-        params: the request's, of either API: an adapter sends what its API has
-            (`streams.request_rules.parameters.passed_on`).
-    """
+    """One chat call, in OpenAI's terms."""
 
     call_id: str
     model: str
     messages: tuple[Message, ...]
     max_output_tokens: int
     timeouts: Timeouts
-    stream: bool = False
-    input_tokens: int = 0
+    stream: bool = False  # whether the answer is wanted in pieces
+    input_tokens: int = 0  # our own count, for estimates where the provider reports no usage
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
@@ -49,7 +41,8 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     response_format: dict[str, Any] | None = None
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] | None = None
-    user: str | None = None
+    user: str | None = None  # a hash: providers never learn who asks
+    #: The request's, of either API; `passed_on` chooses those that an adapter's API has.
     params: dict[str, Any] = {}
     metadata: dict[str, Any] | None = None
 
@@ -126,11 +119,7 @@ class EmbeddingProvider(Protocol):
     """A service that makes embeddings. It tries each call once: the call loop retries."""
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
-        """Return the vectors of all the texts.
-
-        Raises:
-            ProviderFault: there are none.
-        """
+        """Return the vectors of all the texts, or raise a `ProviderFault`."""
         ...
 
     async def aclose(self) -> None:

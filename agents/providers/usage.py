@@ -39,11 +39,6 @@ def plausible_usage(reported: ReportedUsage, call: AnyCall, *, count_output: Cal
 
     A count is plausible if it is a whole number, not negative, and no more than the model can take; a part
     only if it is no more than what it is a part of. Zeros for a prompt that was sent say nothing.
-
-    Args:
-        reported: what the provider says.
-        call: the call, with our count of its input.
-        count_output: counts the answer.
     """
     most = _most_tokens(call)
     sent, written = as_count(reported.input_tokens, most), as_count(reported.output_tokens, most)
@@ -141,12 +136,7 @@ def estimate(
     What the provider `reported` before the break is taken as it is, but for the output where more came than
     was reported: providers report it in full only at the end.
 
-    Args:
-        input_tokens: our own count, used where the provider reported none.
-        text: the text that came.
-        tool_calls: the tool calls that came, whole or in part.
-        reported: the usage that the provider had reported when the answer broke off.
-        service_tier: the tier that it had named by then, or that was asked for; a reported usage has its own.
+    Without a report the input is our own count, and `service_tier` the tier that was named or asked for.
     """
     output = count_output(text, tool_calls)
     if reported is None:

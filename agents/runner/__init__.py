@@ -3,5 +3,5 @@
 Begin with `stage_runner` (one record, from its delivery to its acknowledgement) and `stage_handler` (what
 becomes of it), then `stage_app` (a Faust app), `group_consumer` (what feeds it) and `assignment` (which
 offsets may be committed).
-`record_retry` has the retry schedule of records, `watchdog/` ends a worker that makes no progress.
+`record_retry` has the retry schedule of records, `watchdog` ends a worker that makes no progress.
 """

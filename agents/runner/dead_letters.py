@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agents.intake.delivery_identity import request_id_of
-from agents.intake.envelopes import open_envelope, salvaged_envelope, without_texts
-from agents.intake.outcomes import input_error_info, outcome_emits
-from agents.intake.reply_address import allowed_reply_address, reply_emit
-from agents.intake.webhook_notice import webhook_emits
+from agents.intake.envelopes import open_envelope, recovered_envelope, request_id_of, without_texts
+from agents.intake.replies import (
+    allowed_reply_address,
+    input_error_info,
+    outcome_emits,
+    reply_emit,
+    webhook_emits,
+)
 from agents.stage import Record
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
@@ -30,12 +33,7 @@ _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 
 
 class DeadLetters:
-    """Turns a failed record into a dead letter and, where its sender is known, a terminal error.
-
-    Args:
-        reply_topics: names or patterns of topics that senders may name for their replies.
-        default_deadline_ms: as in the settings, for requests that never got an envelope.
-    """
+    """Turns a failed record into a dead letter and, where its sender is known, a terminal error."""
 
     def __init__(self, *, reply_topics: Sequence[str], default_deadline_ms: int) -> None:
         self._reply_topics = reply_topics
@@ -92,7 +90,7 @@ class DeadLetters:
             return (reply_emit(reply, allowed_reply_address(record, self._reply_topics)),)
         envelope = getattr(event, "envelope", None)
         if envelope is None and record.topic not in _ENTRANCES:
-            envelope = salvaged_envelope(record.value)
+            envelope = recovered_envelope(record.value)
         envelope = envelope or self._stand_in(record, event, request_id)
         return outcome_emits(envelope, Status.FAILED, error=error)
 

@@ -1,18 +1,19 @@
-"""The HTTP endpoints of a worker: /live, /ready and /metrics."""
+"""The HTTP endpoints of a worker: /live, /ready, and /metrics with a line for each number of each stage."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agents.runner.watchdog.watchdog import StageReport, Watchdog
+from agents.runner.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
 from streams.serving.middleware import RequestFrame, answer_faults
 from streams.serving.responses import JsonResponse
@@ -21,23 +22,14 @@ from streams.serving.server import HttpServer, http_config
 #: Time limit for open requests when the worker ends.
 _SHUTDOWN_S = 1.0
 _BACKLOG = 32
+_Number = Callable[[StageReport], float | None]
 
 
 @asynccontextmanager
 async def serve_probes(
     watchdog: Watchdog, metrics: CollectorRegistry, *, host: str, port: int
 ) -> AsyncIterator[None]:
-    """Serve the endpoints while the block runs; nothing where the port is 0.
-
-    Args:
-        watchdog: knows the consumers.
-        metrics: what /metrics shows.
-        host: where to listen.
-        port: where to listen.
-
-    Raises:
-        ConfigurationError: the port is taken.
-    """
+    """Serve the endpoints while the block runs; nothing where the port is 0."""
     if not port:
         yield
         return
@@ -95,3 +87,53 @@ def _stage(report: StageReport) -> dict[str, object]:
         "in_flight": len(view.in_flight),
         "lag": view.lag,
     }
+
+
+#: Name, help, and the number of one stage; None where there is none yet.
+_GAUGES: tuple[tuple[str, str, _Number], ...] = (
+    ("partitions", "Partitions assigned.", lambda it: len(it.view.partitions)),
+    ("in_flight", "Records being worked on.", lambda it: len(it.view.in_flight)),
+    ("in_flight_limit", "Records that may be worked on at once.", lambda it: it.view.limit),
+    (
+        "oldest_in_flight_seconds",
+        "Age of the oldest record being worked on.",
+        lambda it: it.oldest_in_flight_s,
+    ),
+    ("lag_records", "Records of the assigned partitions that are not committed.", lambda it: it.view.lag),
+    ("last_ack_age_seconds", "Since the last acknowledgement.", lambda it: it.last_ack_age_s),
+    ("last_commit_age_seconds", "Since the last commit that moved.", lambda it: it.last_commit_age_s),
+)
+_COUNTERS: tuple[tuple[str, str, _Number], ...] = (
+    ("acked", "Records that were acknowledged.", lambda it: it.view.counts.acked),
+    ("put_aside", "Records that went to the retry topic.", lambda it: it.view.counts.put_aside),
+    ("dead_letters", "Records that became dead letters.", lambda it: it.view.counts.dead_letters),
+    (
+        "handed_back",
+        "Records given up at a rebalance, to be delivered again.",
+        lambda it: it.view.counts.handed_back,
+    ),
+    ("rebalances", "Rebalances of the consumer group.", lambda it: it.view.rebalances),
+)
+
+
+class StageMetrics:
+    """Collects the numbers of every stage when Prometheus asks for them."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one metric family per number, with one sample per stage."""
+        reports = self._watchdog.reports()
+        for metrics, family_type in ((_GAUGES, GaugeMetricFamily), (_COUNTERS, CounterMetricFamily)):
+            for name, text, number in metrics:
+                family = family_type(f"headrace_worker_{name}", text, labels=["stage"])
+                for report in reports:
+                    value = number(report)
+                    if value is not None:
+                        family.add_metric([report.view.name], value)
+                yield family
+        stalled = self._watchdog.stalled is not None
+        yield GaugeMetricFamily(
+            "headrace_worker_stalled", "Whether the watchdog found a stage to be stuck.", value=stalled
+        )

@@ -3,7 +3,7 @@
 A stage first waits a few seconds in place. Then the record is *put aside*: a copy goes to the retry topic,
 and `agents.runner.relay` sends it back to the stage's topic later. So a long outage blocks neither the
 stage's slots nor its commits, and a rebalance need not wait. The limits are the settings HEADRACE_RETRY_*.
-`agents.paid_calls.call_retry` is about something else: provider calls that fail.
+`agents.paid_calls.call_policy` is about something else: provider calls that fail.
 """
 
 from collections.abc import Callable
@@ -29,17 +29,11 @@ SPEND_WAITS_S = 60.0
 
 
 class RecordRetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a record waits, and how often.
+    """How long a record waits, and how often."""
 
-    Attributes:
-        in_place_s: how long a stage itself waits for what is away.
-        attempts: how often a record is put aside.
-        max_delay_s: the longest time it is put aside for.
-    """
-
-    in_place_s: float
-    attempts: int
-    max_delay_s: float
+    in_place_s: float  # how long a stage itself waits for what is away
+    attempts: int  # how often a record is put aside
+    max_delay_s: float  # the longest time it is put aside for
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RecordRetryPolicy":
@@ -75,25 +69,15 @@ RecordRetryDecision = WaitInPlace | PutAside | GiveUp | MakeDeadLetter
 
 
 class RecordRetrySituation(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that met a transient fault.
-
-    Attributes:
-        now: the time.
-        began_at: when the stage began with it.
-        deadline_at: its request's deadline.
-        tries: how often it was tried since `began_at`, at least once.
-        attempt: how often it was put aside before.
-        terminal: whether it holds the result of a request, which must get out however late it is.
-        spends: whether the stage spends money on it, all of which must be booked with what becomes of it.
-    """
+    """A record that met a transient fault."""
 
     now: datetime
-    began_at: datetime
+    began_at: datetime  # when the stage began with it
     deadline_at: datetime
-    tries: int
-    attempt: int
-    terminal: bool = False
-    spends: bool = False
+    tries: int  # how often it was tried since `began_at`, at least once
+    attempt: int  # how often it was put aside before
+    terminal: bool = False  # whether it holds a request's result, which must get out however late it is
+    spends: bool = False  # whether the stage spends money on it, which must be booked whatever becomes of it
 
 
 def decide_record_retry(
@@ -106,11 +90,7 @@ def decide_record_retry(
     to do without what is away. Its sender may have a reply, and a dead letter would tell it another one. A
     record that may have spent money is given up `SPEND_WAITS_S` after its deadline.
 
-    Args:
-        at: the record and its history.
-        fault: it may ask for a pause.
-        policy: the settings.
-        jitter: returns random numbers from 0 to 1, so that records do not come back together.
+    `jitter` returns random numbers from 0 to 1, so that records do not come back together.
     """
     left_s = (at.deadline_at - at.now).total_seconds()
     late = left_s <= 0

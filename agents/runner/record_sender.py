@@ -1,25 +1,79 @@
-"""Sends records until the broker has acknowledged them; returns those that it can never take."""
+"""Sends the records that a stage returns until the broker has acknowledged them; adds timing and headers."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import msgspec
 import structlog
 
+from agents.stage import Record
+from streams import codec
 from streams.backoff import Backoff
 from streams.errors import TopicRefused, TransientFault, Undeliverable
+from streams.events import Event, OutcomeReached, Timing
 from streams.pipeline import TOPICS
 from streams.publisher import Emit, Position
 
 log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
-
 #: How long a send to a topic that a sender named is tried.
 FOREIGN_TIMEOUT_S = 60.0
 _BACKOFF = Backoff()
+
+
+def timing(
+    stage: str, record: Record, emits: Sequence[Emit], *, started_at: datetime, ended_at: datetime
+) -> Timing:
+    """Return how long a record waited for the stage, and how long the stage worked on it.
+
+    The wait counts from the time of the record itself: of a copy, from when it came back.
+    """
+    return Timing(
+        stage=stage,
+        started_at=started_at,
+        queue_us=max(0, _micros(started_at - record.arrived_at)),
+        work_us=_micros(ended_at - started_at),
+        outcome=_outcome(emits),
+    )
+
+
+def stamped(emit: Emit, stage: str, entry: Timing) -> Emit:
+    """Return a record with the stage's timing in its envelope and CloudEvents headers; bytes as they are."""
+    if not isinstance(emit.value, Event):
+        return emit
+    event = emit.value
+    envelope = getattr(event, "envelope", None)
+    if envelope is not None:
+        event = msgspec.structs.replace(
+            event, envelope=msgspec.structs.replace(envelope, timings=(*envelope.timings, entry))
+        )
+    headers = codec.event_headers(
+        event,
+        event_id=_event_id(event, emit),
+        source=f"headrace/{stage}",
+        traceparent=envelope.traceparent if envelope is not None else None,
+    )
+    return msgspec.structs.replace(emit, value=event, headers=(*headers, *emit.headers))
+
+
+def _event_id(event: Event, emit: Emit) -> str:
+    """Return the id by which readers recognise a repeat: a ledger entry's own id, or its request's."""
+    return str(getattr(event, "entry_id", None) or getattr(event, "request_id", None) or emit.key)
+
+
+def _outcome(emits: Sequence[Emit]) -> str:
+    for emit in emits:
+        if isinstance(emit.value, OutcomeReached):
+            return emit.value.status.value
+    return "passed" if emits else "dropped"
+
+
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
 
 
 class RecordPublisher(Protocol):
@@ -42,12 +96,6 @@ class RecordSender:
 
     Topics that senders named are tried for `FOREIGN_TIMEOUT_S`: a fault of theirs, e.g. too few replicas in
     sync, may never be mended.
-
-    Args:
-        publisher: sends one record.
-        stage: for the log.
-        sleep: how to wait between two tries.
-        monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(

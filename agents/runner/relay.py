@@ -13,9 +13,8 @@ import msgspec
 import structlog
 
 from agents.runner.dead_letters import DeadLetters
-from agents.runner.outgoing import stamped, timing
-from agents.runner.record_sender import RecordPublisher, RecordSender
-from agents.runner.watchdog.consumer_progress import RecordWork
+from agents.runner.in_flight import RecordWork
+from agents.runner.record_sender import RecordPublisher, RecordSender, stamped, timing
 from agents.stage import Record, instant
 from streams import codec, pipeline
 from streams.dead_letters import dead_letter
@@ -53,12 +52,8 @@ class Drain:
 class Relay:
     """Holds each record until its time has come, and then publishes it where it came from.
 
-    Args:
-        publisher: where to.
-        dead_letters: makes the replies of records that cannot be brought back.
-        max_delay_s: the longest time that a record is held for, whatever its header says.
-        wait: waits so many seconds; False where it was cut short; see `Drain`.
-        clock: the time, in seconds since the epoch.
+    No record is held longer than `max_delay_s`, whatever its header says. `wait` returns False where it was
+    cut short: see `Drain`.
     """
 
     def __init__(
@@ -79,9 +74,8 @@ class Relay:
     async def run(self, record: Record, work: RecordWork) -> bool:
         """Bring a record back once its time has come.
 
-        Returns:
-            Whether its copy, or its dead letter, is on its topic. False: it was only waiting, and the
-            partition is being taken away; it must not be acknowledged, so that it comes again.
+        True: its copy, or its dead letter, is on its topic. False: it was only waiting, and the partition is
+        being taken away; it must not be acknowledged, so that it comes again.
         """
         first = redelivery(record.headers)  # a record that Headrace did not write has none of these headers
         topic = pipeline.STAGE_SOURCES.get(first.topic or "")

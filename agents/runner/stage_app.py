@@ -15,8 +15,7 @@ from faust.app import BootStrategy
 
 from agents.runner.assignment import Assignment, PartitionProgress, RecordBatch
 from agents.runner.group_consumer import GroupConsumer
-from agents.runner.keyed_tasks import KeyedTasks
-from agents.runner.watchdog.consumer_progress import ConsumerProgress, RecordCounts, RecordWork
+from agents.runner.in_flight import ConsumerProgress, KeyedTasks, RecordCounts, RecordWork
 from agents.stage import Record
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import ConsumerSpec

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from agents.intake.delivery_identity import deadline_of, request_id_of, with_replay
-from agents.intake.outcomes import input_error_info
+from agents.intake.envelopes import deadline_of, request_id_of, with_replay
+from agents.intake.replies import input_error_info
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.in_flight import RecordWork
 from agents.runner.record_retry import (
     GiveUp,
     MakeDeadLetter,
@@ -22,8 +23,7 @@ from agents.runner.record_retry import (
     decide_record_retry,
 )
 from agents.runner.record_sender import Sleep
-from agents.runner.watchdog.consumer_progress import RecordWork
-from agents.stage import Delivery, Record, Salvages, Stage, Superseded
+from agents.stage import Delivery, Record, RecoversCalls, Stage, Superseded
 from streams import codec
 from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
@@ -146,7 +146,7 @@ class StageHandler:
 
     async def dead_with_spend(self, delivery: Delivery[Any], fault: BaseException) -> StageDecision:
         """Return the same of a delivery that the stage has worked on: what was spent on it is booked."""
-        return self.dead(delivery.record, await self._salvaged(delivery, fault), fault)
+        return self.dead(delivery.record, await self._with_calls(delivery, fault), fault)
 
     async def _handle_in_time(self, delivery: Delivery[Any], work: RecordWork) -> StageDecision:
         """Handle the event, waiting out transient faults: in place at first, then on the retry topic."""
@@ -176,22 +176,22 @@ class StageHandler:
                     return self.put_aside(delivery, fault, not_before)
                 case GiveUp():
                     log.warning("stage.gave_up", stage=self._name, at=record.place, error=str(fault))
-                    event = await self._salvaged(delivery, fault)
+                    event = await self._with_calls(delivery, fault)
                     told = self._dead_letters.give_up(record, event, stage=self._name, fault=fault)
                     return StageDecision(emits=told, event=event)
                 case MakeDeadLetter():
                     log.warning("stage.retries_used_up", stage=self._name, at=record.place)
                     return await self.dead_with_spend(delivery, fault)
 
-    async def _salvaged(self, delivery: Delivery[Any], fault: BaseException) -> Event:
+    async def _with_calls(self, delivery: Delivery[Any], fault: BaseException) -> Event:
         """Return the event with what the stage has spent on it, if anything."""
         event: Event = delivery.event
-        if not isinstance(self.stage, Salvages):
+        if not isinstance(self.stage, RecoversCalls):
             return event
         try:
-            return await self.stage.salvage(delivery, fault)
+            return await self.stage.recover_calls(delivery, fault)
         except Exception:
-            log.exception("stage.salvage_failed", stage=self._name, at=delivery.record.place)
+            log.exception("stage.recovery_failed", stage=self._name, at=delivery.record.place)
             return event
 
     async def _undecodable(self, record: Record, fault: InputError) -> StageDecision:

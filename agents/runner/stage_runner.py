@@ -10,11 +10,17 @@ from typing import Any
 
 import structlog
 
-from agents.intake.reply_address import to_own_topic
-from agents.runner.outgoing import stamped, timing
-from agents.runner.record_sender import RecordPublisher, RecordSender, UnsentRecord, is_foreign
+from agents.intake.replies import to_own_topic
+from agents.runner.in_flight import RecordWork
+from agents.runner.record_sender import (
+    RecordPublisher,
+    RecordSender,
+    UnsentRecord,
+    is_foreign,
+    stamped,
+    timing,
+)
 from agents.runner.stage_handler import StageDecision, StageHandler
-from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record, Superseded
 from streams.backoff import retry as retry_step
 from streams.dead_letters import dead_letter

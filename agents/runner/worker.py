@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from agents.runner.stage_app import StageApp
-from agents.runner.watchdog.watchdog import ProcessGuard, Watchdog
+from agents.runner.watchdog import ProcessGuard, Watchdog
 
 #: Time limit for leaving the groups after the drain.
 _LEAVE_TIMEOUT_S = 10.0

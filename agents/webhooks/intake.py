@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from agents.runner.in_flight import RecordWork
 from agents.runner.record_sender import RecordPublisher, RecordSender
-from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record
 from agents.webhooks.queue import Added, Lane, WebhookQueue
 from streams import codec, pipeline

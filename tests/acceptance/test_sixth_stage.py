@@ -66,7 +66,7 @@ def test_the_page_is_one_row_one_package_and_one_line_of_wiring(tmp_path: Path) 
     """Beside the topic that the row reads."""
     for package in ("streams", "agents"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    package = [f"agents/denylist/{name}.py" for name in ("__init__", "stage", "wiring")]
+    package = [f"agents/denylist/{name}.py" for name in ("__init__", "stage")]
     files = ["streams/topics.py", "streams/pipeline.py", *package, "agents/bootstrap.py"]
     assert apply_page(PAGE.read_text(), tmp_path) == files
 

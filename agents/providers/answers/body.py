@@ -1,4 +1,4 @@
-"""The body of a provider's answer as JSON values, whether it comes whole or as events.
+"""The body of a provider's answer as JSON values, whether it comes whole or as server-sent events.
 
 The first byte alone decides which: servers name wrong content types, answer with one JSON object where a
 stream was asked for, and with a stream where none was.
@@ -7,7 +7,8 @@ stream was asked for, and with a stream where none was.
 import asyncio
 import codecs
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,18 +17,102 @@ import httpx2
 import msgspec
 
 from agents.providers.answers.encodable import decoded
-from agents.providers.answers.event_stream import MAX_EVENT_BYTES, EventStream, ServerSentEvent
 from agents.providers.faults import ConnectionLost, Malformed
 
+#: One event: more than the largest answer (`streams.kafka.record_sizes.MAX_ANSWER_BYTES`), all of it escaped.
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+_LINE_END = re.compile(b"\r\n|\r|\n")
 #: The embeddings of 2,048 texts, 3,072 numbers each, written out.
 MAX_EMBEDDINGS_BYTES = 128 * 1024 * 1024
 #: A stream: 128,000 tokens in events of 2 kB.
 MAX_STREAM_BYTES = 256 * 1024 * 1024
 #: The value that `[DONE]` is.
 DONE = object()
-
 _DRAIN_S = 0.5
 _SPACE = b" \t\r\n"
+
+
+class ServerSentEvent(msgspec.Struct, frozen=True):
+    """One event: its name, empty where it has none, and its data, lines joined by line feeds.
+
+    `is_cut`: the end of the stream has ended it.
+    """
+
+    name: str
+    data: str
+    is_cut: bool = False
+
+
+class EventStream:
+    r"""Reads one stream of server-sent events, as the HTML standard has them and as others write them.
+
+        events = EventStream()
+        [*events.feed(b'data: {"a": 1}\r\n')]  # []
+        [*events.feed(b"\r\n")]  # [ServerSentEvent(name="", data='{"a": 1}')]
+
+    Beyond the standard, a line of bare JSON is an event of its own, and so is llama.cpp's `error: {…}`; an
+    event that the end of the stream ends, instead of a blank line, is one too.
+    """
+
+    def __init__(self) -> None:
+        self.known = False  # whether any line was of an event stream at all
+        self._begun = False
+        self._line = bytearray()
+        self._after_cr = False
+        self._name = ""
+        self._data: list[str] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> Iterator[ServerSentEvent]:
+        """Yield the events that end within the piece."""
+        at = 1 if self._after_cr and piece.startswith(b"\n") else 0
+        for end in _LINE_END.finditer(piece, at):
+            self._line += piece[at : end.start()]
+            yield from self._take_line()
+            at = end.end()
+        self._line += piece[at:]
+        self._after_cr = piece.endswith(b"\r") if piece else self._after_cr
+        if self._size + len(self._line) > MAX_EVENT_BYTES:
+            raise Malformed(f"an event of the stream is longer than {MAX_EVENT_BYTES} bytes")
+
+    def end(self) -> Iterator[ServerSentEvent]:
+        """Yield the events that the end of the stream ends."""
+        if self._line:
+            yield from self._take_line(is_cut=True)
+        yield from self._end_event(is_cut=True)
+
+    def _take_line(self, *, is_cut: bool = False) -> Iterator[ServerSentEvent]:
+        raw = bytes(self._line)
+        self._line.clear()
+        if not self._begun:
+            raw, self._begun = raw.removeprefix(codecs.BOM_UTF8), True
+        line = decoded(raw)
+        if not line:
+            yield from self._end_event(is_cut=is_cut)
+        elif line.startswith("{"):
+            yield from self._end_event(is_cut=is_cut)
+            yield ServerSentEvent("", line, is_cut)
+        else:
+            self._take_field(line)
+
+    def _take_field(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        self.known = self.known or name in {"", "data", "event", "id", "retry", "error"}
+        if name == "error" and value:
+            self._name = "error"
+        elif name == "event":
+            self._name = value
+        if name in {"data", "error"}:
+            self._data.append(value)
+            self._size += len(line)
+
+    def _end_event(self, *, is_cut: bool = False) -> Iterator[ServerSentEvent]:
+        data, name = "\n".join(self._data), self._name
+        says = data.strip() or (self._data and name == "error")  # others only keep the connection open
+        self._data, self._name, self._size = [], "", 0
+        if says:
+            yield ServerSentEvent(name, data, is_cut)
 
 
 class Value(msgspec.Struct, frozen=True):

@@ -45,8 +45,7 @@ _OVERLOADED: Final = frozenset({"insufficient_system_resource", "overloaded", "c
 def finish_reason(said: list[str]) -> str:
     """Return OpenAI's word for the finish reasons that one answer names, at least one.
 
-    Raises:
-        ProviderFault: one of them names a failure, or is in no table.
+    A word for a failure, or one that is in no table, is a `ProviderFault`.
     """
     return max((_understood(each) for each in said), key=_RANK.index)
 

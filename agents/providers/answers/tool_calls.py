@@ -65,9 +65,6 @@ class ToolPieces:
     OpenAI gives each call an index, an id and a name once, and then pieces of arguments under the index.
     Others leave the index out, give all calls the same one, repeat id and name with every piece, or send
     whole calls without ids.
-
-    Args:
-        calls: the tool calls so far, to which it adds.
     """
 
     def __init__(self, calls: list[ToolCall]) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from agents.providers.answers import json_fields, tool_calls
-from agents.providers.answers.assembly import Assembly
 from agents.providers.answers.body import Value
+from agents.providers.answers.chat_api import Assembly
 from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
@@ -88,7 +88,6 @@ class AnthropicAssembly(Assembly):
                 yield from self._whole_message(event)
 
     def _whole_message(self, message: dict[str, Any]) -> Iterator[ProviderEvent]:
-        """Take a whole message."""
         if "content" not in message:
             raise Malformed("the answer is not a message with content")
         yield from self._message_start(message)

@@ -10,7 +10,7 @@ from agents.providers.answers.chat_api import ChatApi
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.faults import Refused
 from agents.providers.provider import ProviderCall
-from agents.providers.sdk_client import SdkClient
+from agents.providers.sdk_calls import SdkClient
 from streams.events import CacheControl, Message, TextPart
 from streams.models import ProviderName
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
@@ -47,11 +47,7 @@ class AnthropicMessages(ChatApi):
 
 
 def request_body(call: ProviderCall) -> dict[str, Any]:
-    """Return the body of the request.
-
-    Raises:
-        Refused: the call cannot be said in Anthropic's terms.
-    """
+    """Return the body of the request; `Refused` where it cannot be said in Anthropic's terms."""
     instructions, turns = _conversation(call)
     params = passed_on(call.params, ProviderName.ANTHROPIC)
     given = {

@@ -10,12 +10,11 @@ import numpy as np
 
 from agents.providers.answers import json_fields
 from agents.providers.answers.body import whole_json
-from agents.providers.call_faults import CallSpending, spending_faults
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
 from agents.providers.openai.chat import openai_client
 from agents.providers.provider import Embedded, EmbeddingCall
-from agents.providers.timeouts import PhaseTimeouts
+from agents.providers.sdk_calls import CallSpending, PhaseTimeouts, spending_faults
 from agents.providers.usage import ReportedUsage, plausible_usage
 from streams.events import Embeddings
 

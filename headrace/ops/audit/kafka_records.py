@@ -7,8 +7,8 @@ from decimal import Decimal
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.delivery_identity import deadline_of, request_id_of
-from agents.intake.reply_address import correlation_id_of, may_be_named
+from agents.intake.envelopes import deadline_of, request_id_of
+from agents.intake.replies import correlation_id_of, may_be_named
 from headrace.ops.audit.evidence import (
     NO_CORRELATION,
     AcceptedRequest,

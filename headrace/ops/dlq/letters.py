@@ -8,8 +8,7 @@ from typing import Self
 
 import msgspec
 
-from agents.intake.delivery_identity import request_id_of
-from agents.intake.envelopes import DEFAULT_TENANT
+from agents.intake.envelopes import DEFAULT_TENANT, request_id_of
 from agents.stage import Record, instant
 from headrace.ops.topic_reader import REQUEST_EVENTS
 from streams.codec import header

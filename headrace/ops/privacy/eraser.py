@@ -16,8 +16,7 @@ from operator import attrgetter
 import msgspec
 from aiokafka import ConsumerRecord
 
-from agents.intake.delivery_identity import accepted_at, request_id_of
-from agents.intake.envelopes import DEFAULT_TENANT
+from agents.intake.envelopes import DEFAULT_TENANT, accepted_at, request_id_of
 from analytics.erasure.row_eraser import USERS_ROLLUP, RowEraser, UsersRollup
 from headrace.ops.privacy.redis_eraser import RedisEraser, RedisFindings
 from headrace.ops.topic_reader import RECORDS_BEFORE, REQUEST_EVENTS, TopicReader, as_record

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from agents.cache.stage import CacheSettings, CacheStage
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.output.stage import OutputStage
-from agents.prompts.catalogue import PromptCatalogue
+from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
 from streams.events import (
     CacheKind,

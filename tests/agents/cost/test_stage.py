@@ -9,10 +9,10 @@ import pytest
 
 from agents.cost.stage import CostStage
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.in_flight import RecordWork
 from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
-from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import SpendPending, StoreUnavailable

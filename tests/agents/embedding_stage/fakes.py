@@ -11,9 +11,8 @@ import numpy as np
 from agents.checks.pii import Redaction
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
-from agents.paid_calls.call_policy import CallPolicy
-from agents.paid_calls.circuit_breaker import CircuitBreakers
-from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.call_policy import CallPolicy, CircuitBreakers
+from agents.paid_calls.paid_request import CallPorts
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Embedded, EmbeddingCall
 from agents.stage import Delivery, Record

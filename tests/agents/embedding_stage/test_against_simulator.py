@@ -15,7 +15,7 @@ from agents.checks.pii import redact
 from agents.embedding_stage.stage import EmbeddingsStage
 from agents.intake.intake import Intake
 from agents.paid_calls.call_policy import CallPolicy
-from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.paid_request import CallPorts
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stores.journal import Journal
 from headrace.simulator.openai_api import embed

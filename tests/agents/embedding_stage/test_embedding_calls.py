@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from agents.paid_calls.circuit_breaker import CallPermit, CircuitBreakers
+from agents.paid_calls.call_policy import CallPermit, CircuitBreakers
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,

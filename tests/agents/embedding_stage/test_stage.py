@@ -221,7 +221,7 @@ async def test_a_bug_books_what_was_spent() -> None:
     given = delivery()
     with pytest.raises(RuntimeError) as caught:
         await bench.stage.handle(given)
-    kept = await bench.stage.salvage(given, caught.value)
+    kept = await bench.stage.recover_calls(given, caught.value)
     assert isinstance(kept, AdmittedEmbeddings)
     assert [call.error for call in kept.envelope.calls] == ["server_error", "internal_error"]
     noted = await bench.journal.calls("r-1", record=given.record.address)
@@ -229,7 +229,7 @@ async def test_a_bug_books_what_was_spent() -> None:
 
 
 async def test_the_log_says_which_stage_was_without_the_journal() -> None:
-    """While it waits with what was paid for, and where it salvages without: operators search by the stage."""
+    """Both while it waits to book calls and while it recovers them: operators search by the stage."""
     with capture_logs() as lines:
         bench = Bench([embedded()])
         bench.journal.away_for["finish"] = 1
@@ -238,7 +238,7 @@ async def test_the_log_says_which_stage_was_without_the_journal() -> None:
         with pytest.raises(RuntimeError) as caught:
             await bench.stage.handle(given)
         bench.journal.away_for["calls"] = 1
-        await bench.stage.salvage(given, caught.value)
+        await bench.stage.recover_calls(given, caught.value)
     assert [line["event"] for line in lines] == [
         "embeddings.journal_away",
         "embeddings.calls_not_looked_up",
@@ -259,17 +259,17 @@ async def test_a_record_given_up_books_what_the_journal_knows() -> None:
     bench, given = Bench(journal=journal, registry=ScriptedRegistry(broken=1)), delivery()
     with pytest.raises(StoreUnavailable) as caught:
         await bench.stage.handle(given)
-    kept = await bench.stage.salvage(given, caught.value)
+    kept = await bench.stage.recover_calls(given, caught.value)
     assert isinstance(kept, AdmittedEmbeddings)
     assert (kept.envelope.tenant, [call.orphaned for call in kept.envelope.calls]) == ("acme", [True])
 
 
-async def test_a_record_that_was_not_admitted_is_salvaged_as_it_is() -> None:
+async def test_a_record_that_was_not_admitted_is_dead_lettered_as_it_is() -> None:
     """Nobody has worked on it."""
     bench, given = Bench(registry=ScriptedRegistry(broken=1)), delivery()
     with pytest.raises(StoreUnavailable) as caught:
         await bench.stage.handle(given)
-    assert await bench.stage.salvage(given, caught.value) is given.event
+    assert await bench.stage.recover_calls(given, caught.value) is given.event
 
 
 async def test_a_replay_sends_the_former_runs_result_under_its_own_number() -> None:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from agents.intake.delivery_identity import request_id_of, submission_origin, with_replay
-from agents.intake.envelopes import open_envelope
+from agents.intake.envelopes import open_envelope, request_id_of, submission_origin, with_replay
 from agents.stage import Record
 from streams.events import ChatRequested, ReplyAddress, RequestGuarded
 from streams.redelivery import Headers, replayed

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from agents.intake.envelopes import open_envelope, salvaged_envelope
+from agents.intake.envelopes import open_envelope, recovered_envelope
 from streams.codec import encode
 from streams.events import MAX_DEADLINE_MS, ReplyAddress, RequestGuarded
 from tests.agents.cost.calls import llm_call
@@ -26,7 +26,7 @@ def test_an_internal_event_that_does_not_decode_still_says_whose_it_is() -> None
     spent = envelope(calls=(llm_call(),), reply_to=ReplyAddress(topic="orders.replies", correlation_id=b"c"))
     broken = msgspec.json.decode(encode(RequestGuarded(envelope=spent)))
     broken["envelope"]["request"] = {"user_id": 5}
-    found = salvaged_envelope(msgspec.json.encode(broken))
+    found = recovered_envelope(msgspec.json.encode(broken))
     assert found is not None
     assert (found.request_id, found.tenant, found.reply_to) == (
         spent.request_id,
@@ -35,11 +35,11 @@ def test_an_internal_event_that_does_not_decode_still_says_whose_it_is() -> None
     )
     assert found.calls == spent.calls
     broken["envelope"]["calls"] = [{"call_id": 1}]
-    found = salvaged_envelope(msgspec.json.encode(broken))
+    found = recovered_envelope(msgspec.json.encode(broken))
     assert found is not None
     assert found.calls == ()
-    assert salvaged_envelope(b'{"envelope": {}}') is None
-    assert salvaged_envelope(None) is None
+    assert recovered_envelope(b'{"envelope": {}}') is None
+    assert recovered_envelope(None) is None
 
 
 def test_an_envelope_of_a_bare_request() -> None:

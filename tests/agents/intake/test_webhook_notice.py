@@ -1,6 +1,6 @@
 """The note that goes with a terminal reply."""
 
-from agents.intake.webhook_notice import webhook_emits
+from agents.intake.replies import webhook_emits
 from streams.events import Reply, Status, Webhook, WebhookDue
 from streams.topics import WEBHOOKS
 from tests.fakes.envelopes import chat, envelope

@@ -9,7 +9,7 @@ import msgspec
 
 from agents.llm.chat_calls import GuardFactory, LlmSettings
 from agents.llm.stage import LlmStage
-from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.paid_request import CallPorts
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta
 from agents.stage import Delivery, Record

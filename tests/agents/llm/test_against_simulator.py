@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.paid_calls.ports import CallPorts, Clock
+from agents.paid_calls.paid_request import CallPorts, Clock
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal
 from streams.events import Completed, OutcomeReached, Status

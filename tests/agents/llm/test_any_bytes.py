@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.paid_request import CallPorts
 from agents.providers.provider import Answer
 from streams.codec import decode, encode
 from streams.events import Completed, OutcomeReached, Status

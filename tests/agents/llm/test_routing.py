@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.llm.routing import longest_output, route
+from agents.llm.chat_calls import longest_output, route
 from streams.models import MODELS, ProviderName
 
 BOTH = {ProviderName.OPENAI, ProviderName.ANTHROPIC}

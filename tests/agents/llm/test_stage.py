@@ -6,8 +6,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from agents.llm.outcomes import APOLOGY
-from agents.paid_calls.call_journal import RETRY_S
+from agents.llm.stage import APOLOGY
+from agents.paid_calls.paid_work import RETRY_S
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,

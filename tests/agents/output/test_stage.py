@@ -8,7 +8,7 @@ import pytest
 
 from agents.checks.output_policy import DEFAULT_POLICY, OutputPolicy
 from agents.output.stage import BLOCKED_ANSWER, OutputStage
-from agents.prompts.catalogue import PromptCatalogue
+from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import CachedAnswer
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot, Completed, Message, OutcomeReached, PromptRef, Status

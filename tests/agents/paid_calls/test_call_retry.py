@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.paid_calls.call_retry import MAX_WAIT_S, CallRetryAction, decide_call_retry
+from agents.paid_calls.call_policy import MAX_WAIT_S, CallRetryAction, decide_call_retry
 from agents.providers.faults import (
     AuthenticationFault,
     ClientNotLoaded,

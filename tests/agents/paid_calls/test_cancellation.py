@@ -157,7 +157,7 @@ async def test_a_journal_that_does_not_answer_stops_no_call() -> None:
 
 
 async def test_a_bug_in_the_watch_is_no_silence() -> None:
-    """It comes out of the stage, and is salvaged there like any other."""
+    """It comes out of the stage, and and its calls are recovered like any other."""
     journal = FakeJournal()
 
     async def lease_states(leases: object) -> object:

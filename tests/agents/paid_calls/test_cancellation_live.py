@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from agents.checks.streaming_guard import StreamingGuard
 from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
-from agents.paid_calls.ports import CallPorts
+from agents.paid_calls.paid_request import CallPorts
 from agents.stage import Delivery, Record, Superseded
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Claimed

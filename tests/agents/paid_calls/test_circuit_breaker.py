@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from agents.paid_calls.circuit_breaker import CircuitBreakers
+from agents.paid_calls.call_policy import CircuitBreakers
 from agents.providers.faults import RateLimited, Refused, ServerFault
 
 

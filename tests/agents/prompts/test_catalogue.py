@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.prompts.catalogue import DEFAULT_TEMPLATE, Experiment, PromptCatalogue, PromptTemplate
+from agents.prompts import DEFAULT_TEMPLATE, Experiment, PromptCatalogue, PromptTemplate
 from streams.errors import InvalidRequest
 from streams.events import PromptRef
 from streams.models import MODELS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.prompts.catalogue import Experiment
+from agents.prompts import Experiment
 
 USERS = [f"user-{number}" for number in range(20_000)]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.prompts.catalogue import PromptTemplate
+from agents.prompts import PromptTemplate
 from streams.errors import InvalidRequest
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agents.providers.answers import event_stream
+from agents.providers.answers import body as answer_body
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -275,9 +275,10 @@ async def test_a_body_that_breaks_off_fails(servers: Bench) -> None:
 
 async def test_every_length_has_a_bound(servers: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line without an end, and an answer that no record would hold."""
-    monkeypatch.setattr(event_stream, "MAX_EVENT_BYTES", 2_000_000)
     endless = b"data: " + b"x" * 2_000_001
-    found = await both(servers, "openai", endless)
+    with monkeypatch.context() as patch:
+        patch.setattr(answer_body, "MAX_EVENT_BYTES", 2_000_000)
+        found = await both(servers, "openai", endless)
     assert isinstance(found, Malformed)
     assert "longer than" in found.message
     long = delta("x" * 1_000_000)

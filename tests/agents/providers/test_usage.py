@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.paid_calls.pricing import price
-from agents.providers.answers.assembly import Assembly
+from agents.paid_calls.call_booking import price
 from agents.providers.answers.body import Value
+from agents.providers.answers.chat_api import Assembly
 from agents.providers.anthropic.assembly import AnthropicAssembly
-from agents.providers.openai.assembly import OpenAIAssembly
+from agents.providers.openai.chat import OpenAIAssembly
 from agents.providers.provider import ProviderCall, Timeouts
 from agents.providers.usage import ReportedUsage, asked_tier, count_output, plausible_usage
 from streams.events import Usage

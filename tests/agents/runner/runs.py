@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.in_flight import RecordWork
 from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.stage_handler import StageHandler
 from agents.runner.stage_runner import StageRunner
-from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
 from streams.errors import RecordTooLarge, StoreUnavailable
 from streams.events import RequestGuarded
@@ -103,8 +103,8 @@ class SpendingStage(ScriptedStage):
     def spec(self) -> StageSpec:
         return msgspec.structs.replace(super().spec, spends=True)
 
-    async def salvage(self, delivery: Delivery[Any], fault: BaseException) -> Any:
-        self.diary.append(f"salvage {type(fault).__name__}")
+    async def recover_calls(self, delivery: Delivery[Any], fault: BaseException) -> Any:
+        self.diary.append(f"recover_calls {type(fault).__name__}")
         return delivery.event
 
 

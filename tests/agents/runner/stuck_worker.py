@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 
 from agents.runner.stage_app import StageApp
-from agents.runner.watchdog.end_offsets import BrokerEndOffsets
-from agents.runner.watchdog.watchdog import WatchClock, Watchdog
+from agents.runner.watchdog import BrokerEndOffsets, WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Delivery
 from streams.events import ChatRequested

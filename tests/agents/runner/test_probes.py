@@ -6,12 +6,11 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from agents.runner.metrics import StageMetrics
-from agents.runner.probes import serve_probes
+from agents.runner.in_flight import RecordCounts
+from agents.runner.probes import StageMetrics, serve_probes
 from agents.runner.stage_app import ConsumerView
-from agents.runner.watchdog.consumer_progress import RecordCounts
-from agents.runner.watchdog.stall_rules import Stall
-from agents.runner.watchdog.watchdog import WatchClock, Watchdog
+from agents.runner.stall_rules import Stall
+from agents.runner.watchdog import WatchClock, Watchdog
 from headrace.embedded.ports import free_port
 from streams.errors import ConfigurationError
 from tests.agents.runner.views import partition, view, work

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.in_flight import RecordWork
 from agents.runner.relay import Drain, Relay
-from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Record
 from streams.codec import encode
 from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic

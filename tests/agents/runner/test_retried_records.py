@@ -137,10 +137,10 @@ async def test_what_was_spent_before_is_waited_for_beyond_the_deadline() -> None
     run.clock.now = NOW + timedelta(seconds=61)
     await run(given)
     (aside,) = run.sends.sent
-    assert (aside.topic, "salvage StoreUnavailable" in run.diary) == (RETRIES.name, False)
+    assert (aside.topic, "recover_calls StoreUnavailable" in run.diary) == (RETRIES.name, False)
     run.clock.now = NOW + timedelta(seconds=120)
     await run(copy_of(aside, given))
-    assert run.diary.count("salvage StoreUnavailable") == 1
+    assert run.diary.count("recover_calls StoreUnavailable") == 1
     assert [value(emit).error.code for emit in run.sends.on(OUTCOMES)] == ["dependency_unavailable"]
 
 

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 
 from agents.intake.envelopes import open_envelope
 from agents.runner.dead_letters import DeadLetters
+from agents.runner.in_flight import RecordWork
 from agents.runner.record_retry import RecordRetryPolicy
 from agents.runner.relay import Drain, Relay
 from agents.runner.stage_app import Run, StageApp
-from agents.runner.watchdog.consumer_progress import RecordWork
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Claimed, Lease

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import structlog
 
-from agents.runner.watchdog.consumer_progress import RecordWork
+from agents.runner.in_flight import RecordWork
 from agents.stage import Delivery, Record, Superseded
 from streams.codec import encode, header
 from streams.errors import (

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from agents.runner.watchdog.watchdog import EXIT_STUCK
+from agents.runner.watchdog import EXIT_STUCK
 
 pytestmark = pytest.mark.integration
 

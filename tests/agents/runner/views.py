@@ -4,8 +4,8 @@ import itertools
 from typing import Any
 
 from agents.runner.assignment import PartitionProgress
+from agents.runner.in_flight import RecordCounts, RecordWork
 from agents.runner.stage_app import ConsumerView
-from agents.runner.watchdog.consumer_progress import RecordCounts, RecordWork
 
 #: A consumer that lives asks for records all the time.
 _polls = itertools.count()

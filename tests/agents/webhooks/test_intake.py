@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.runner.watchdog.consumer_progress import RecordWork
+from agents.runner.in_flight import RecordWork
 from agents.stage import Record
 from agents.webhooks.intake import WebhookIntake
 from agents.webhooks.queue import Added, Lane

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from agents.loading import Loaded
-from agents.prompts.catalogue import PromptCatalogue
+from agents.prompts import PromptCatalogue
 from agents.runner.relay import Drain
 from agents.stores.answer_cache import AnswerCache
 from agents.webhooks.queue import Lane, WebhookQueue

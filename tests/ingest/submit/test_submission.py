@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.intake.reply_address import reply_address
+from agents.intake.replies import reply_address
 from agents.stage import Record
 from ingest.submit.http_message import traceparent_of
 from ingest.submit.identification import request_id_for

@@ -35,11 +35,11 @@ def broken(journal: FakeJournal | None = None) -> Bench:
 
 
 async def test_a_bug_within_a_call_costs_what_had_come() -> None:
-    """The failed call before it, and the one that was under way, are in the salvaged event."""
+    """The failed call before it, and the one that was under way, are in the event."""
     bench, first = broken(), delivery(missed(stream=True))
     with pytest.raises(ZeroDivisionError):
         await bench.stage.handle(first)
-    event = await bench.stage.salvage(first, ZeroDivisionError())
+    event = await bench.stage.recover_calls(first, ZeroDivisionError())
     assert [call.error for call in event.envelope.calls] == ["connection_lost", "internal_error"]
     assert [call.attempt for call in event.envelope.calls] == [1, 2]
     under_way = event.envelope.calls[1]
@@ -54,10 +54,10 @@ async def test_a_replay_books_the_same_again_and_its_own() -> None:
     bench, first = broken(journal), delivery(missed(stream=True))
     with pytest.raises(ZeroDivisionError):
         await bench.stage.handle(first)
-    salvaged = (await bench.stage.salvage(first, ZeroDivisionError())).envelope.calls
+    recovered = (await bench.stage.recover_calls(first, ZeroDivisionError())).envelope.calls
     (emit,) = await Bench([answer()], journal=journal).stage.handle(delivery(missed(stream=True)))
     assert isinstance(emit.value, Completed)
-    assert emit.value.envelope.calls[:2] == salvaged
+    assert emit.value.envelope.calls[:2] == recovered
     assert len(emit.value.envelope.calls) == 3
 
 
@@ -68,7 +68,7 @@ async def test_without_the_journal_what_the_worker_itself_knows_is_booked() -> N
     with pytest.raises(ZeroDivisionError):
         await bench.stage.handle(first)
     journal.away_for = {"calls": 1, "end_call": 5}
-    event = await bench.stage.salvage(first, ZeroDivisionError())
+    event = await bench.stage.recover_calls(first, ZeroDivisionError())
     assert [call.error for call in event.envelope.calls] == ["connection_lost", "internal_error"]
 
 
@@ -76,17 +76,17 @@ async def test_an_answer_that_cannot_be_sent_is_booked_as_it_is() -> None:
     """The broker refuses the record, as too long for instance: the answer is lost, its price is known."""
     bench, first = Bench([answer()]), delivery()
     (emit,) = await bench.stage.handle(first)
-    event = await bench.stage.salvage(first, ValueError("too large"))
+    event = await bench.stage.recover_calls(first, ValueError("too large"))
     assert event.envelope.calls == emit.value.envelope.calls
     assert event.envelope.calls[0].cost_usd == Decimal("0.00035")
 
 
-async def test_calls_of_a_former_worker_are_salvaged_too() -> None:
+async def test_calls_of_a_former_worker_are_recovered_too() -> None:
     """The stage fails before it begins with a record whose former holder made a call."""
     journal = FakeJournal()
     with pytest.raises(KeyboardInterrupt):
         await Bench([KeyboardInterrupt()], journal=journal).stage.handle(delivery())
-    event = await Bench([], journal=journal).stage.salvage(delivery(), ZeroDivisionError())
+    event = await Bench([], journal=journal).stage.recover_calls(delivery(), ZeroDivisionError())
     assert [(call.attempt, call.orphaned) for call in event.envelope.calls] == [(1, True)]
 
 
@@ -96,14 +96,14 @@ async def test_the_calls_of_another_record_are_its_own() -> None:
     with pytest.raises(KeyboardInterrupt):
         await Bench([KeyboardInterrupt()], journal=journal).stage.handle(delivery())
     repeat = delivery(offset=8)
-    event = await Bench([], journal=journal).stage.salvage(repeat, ZeroDivisionError())
+    event = await Bench([], journal=journal).stage.recover_calls(repeat, ZeroDivisionError())
     assert event == repeat.event
 
 
-async def test_a_request_that_was_never_begun_has_nothing_to_salvage() -> None:
+async def test_a_request_that_was_never_begun_has_nothing_to_recover() -> None:
     """The event comes back as it was."""
     first = delivery()
-    assert await Bench().stage.salvage(first, ZeroDivisionError()) == first.event
+    assert await Bench().stage.recover_calls(first, ZeroDivisionError()) == first.event
 
 
 async def test_what_was_delivered_is_forgotten() -> None:

@@ -7,7 +7,6 @@ import httpx2
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from agents.providers.call_faults import may_be_billed, transport_fault
 from agents.providers.error_responses import fault_of_error, retry_after_s
 from agents.providers.faults import (
     AuthenticationFault,
@@ -25,6 +24,7 @@ from agents.providers.faults import (
     ServerFault,
 )
 from agents.providers.provider import Timeouts
+from agents.providers.sdk_calls import may_be_billed, transport_fault
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 TIMEOUTS = Timeouts(connect_s=1, first_token_s=2, between_tokens_s=2, total_s=9)

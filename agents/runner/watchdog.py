@@ -13,25 +13,48 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from agents.runner.stage_app import ConsumerView
-from agents.runner.watchdog.stall_rules import NEEDS_RECORDS, StageWatch, Stall
+from agents.runner.stall_rules import NEEDS_RECORDS, StageWatch, Stall
 from streams.errors import HeadraceError
+from streams.kafka.clients import stop_client
+
+log = structlog.get_logger(__name__)
 
 #: How often the watchdog looks, and the most that one look advances its clock by two such steps.
 _STEP_S = 1.0
 #: The broker is asked after half of the stall time-out, and again after each eighth.
 _UNEASY = 0.5
 _ASK_AGAIN = 0.125
-#: How long a stuck worker may take for an orderly end.
-_END_WITHIN_S = 10.0
 #: EX_SOFTWARE of sysexits.h. Supervisors tell it from a crash of Python and from a signal.
 EXIT_STUCK = 70
-
 #: Asks the broker for the end of each partition; None where it does not answer.
 AskEnds = Callable[[Sequence[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int] | None]]
 
-log = structlog.get_logger(__name__)
+
+class BrokerEndOffsets:
+    """Asks the broker for end offsets, on a connection of its own: the consumer's may be stuck."""
+
+    def __init__(self, bootstrap: str, *, timeout_s: float) -> None:
+        self._bootstrap = bootstrap
+        self._timeout_s = timeout_s
+
+    async def __call__(self, places: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int] | None:
+        """Return the end of each partition (topic, number), or None if no broker answered in time."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap.split(","), request_timeout_ms=int(self._timeout_s * 1000)
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await consumer.start()
+                ends = await consumer.end_offsets([TopicPartition(*place) for place in places])
+        except (KafkaError, OSError, TimeoutError):
+            return None
+        finally:
+            await stop_client(consumer, timeout_s=self._timeout_s)
+        return {(at.topic, at.partition): end for at, end in ends.items()}
 
 
 class WorkerStalled(HeadraceError):
@@ -65,12 +88,8 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
 class Watchdog:
     """Looks at the consumers of a worker every second.
 
-    Args:
-        clock: counts the seconds that the process ran; the consumers use it too.
-        ask_ends: asks the broker; used only when something seems to be stuck.
-        stall_timeout_s: how long nothing may move.
-        sleep: how to wait for the next look.
-        monotonic: a monotonic clock, in seconds.
+    The consumers use the same `clock`. The broker is asked only when something seems to be stuck: nothing
+    moves for half of `stall_timeout_s`.
     """
 
     def __init__(
@@ -124,7 +143,6 @@ class Watchdog:
                     return self._stall(suspicion)
 
     def _may_ask(self) -> bool:
-        """Whether the broker was not asked just now."""
         return self._clock() - self._asked_at >= self._stall_timeout_s * _ASK_AGAIN
 
     async def _could_move(self, suspicion: Stall, view: ConsumerView, watch: StageWatch) -> bool:
@@ -163,10 +181,8 @@ class Watchdog:
 class ProcessGuard:
     """A thread that ends the process when its event loop is blocked, or when it does not end in time.
 
-    Args:
-        beats: returns a number that the event loop raises about every second.
-        limit_s: how long the number may stay the same, counted in the thread's own steps.
-        end: ends the process at once, with an exit status.
+    `beats` returns a number that the event loop raises about every second. It may stay the same for
+    `limit_s`, counted in the thread's own steps. `end` ends the process at once, with an exit status.
     """
 
     def __init__(
@@ -189,7 +205,7 @@ class ProcessGuard:
         """End the thread."""
         self._stopped.set()
 
-    def end_within(self, seconds: float = _END_WITHIN_S) -> None:
+    def end_within(self, seconds: float) -> None:
         """End the process after so many seconds, if it has not ended by then."""
         self._left_s = seconds
 

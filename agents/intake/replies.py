@@ -1,4 +1,7 @@
-"""Where a reply goes: from the headers that Spring's `ReplyingKafkaTemplate` writes."""
+"""The records that end a request: its outcome, its reply at the sender's reply address, its webhook.
+
+The reply address is in the headers that Spring's `ReplyingKafkaTemplate` writes.
+"""
 
 import re
 from collections.abc import Sequence
@@ -6,13 +9,23 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from agents.checks import pii
 from agents.stage import Record
 from streams.codec import header, header_text
 from streams.errors import InputError, InvalidRequest
-from streams.events import Reply, ReplyAddress
+from streams.events import (
+    Completion,
+    Envelope,
+    ErrorInfo,
+    OutcomeReached,
+    Reply,
+    ReplyAddress,
+    Status,
+    WebhookDue,
+)
 from streams.pipeline import TOPICS
 from streams.publisher import Emit
-from streams.topics import REPLIES
+from streams.topics import OUTCOMES, REPLIES, WEBHOOKS
 
 #: Spring's correlation ids have 16 bytes; a UUID as text has 36.
 MAX_CORRELATION_ID_BYTES = 1024
@@ -24,10 +37,7 @@ def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress
     """Return where the reply goes.
 
     `allowed_topics` are names or shell patterns of topics that may be named. `llm.replies.v1` always may;
-    Headrace's other topics, and names that begin with `_` or `.`, never may.
-
-    Raises:
-        InvalidRequest: the headers name a topic that is not on the allow-list.
+    Headrace's other topics, and names that begin with `_` or `.`, never may: `InvalidRequest`.
     """
     topic = header_text(record.headers, "kafka_replyTopic") or REPLIES.name
     if topic != REPLIES.name and not _is_allowed(topic, allowed_topics):
@@ -88,3 +98,40 @@ def to_own_topic(reply: Emit) -> Emit:
 
 def _is_allowed(topic: str, allowed_topics: Sequence[str]) -> bool:
     return may_be_named(topic) and any(fnmatchcase(topic, pattern) for pattern in allowed_topics)
+
+
+def outcome_emits(
+    envelope: Envelope,
+    status: Status,
+    *,
+    completion: Completion | None = None,
+    error: ErrorInfo | None = None,
+) -> tuple[Emit]:
+    """Return the one record that ends a request with this status."""
+    outcome = OutcomeReached(envelope=envelope, status=status, completion=completion, error=error)
+    return (Emit.to(OUTCOMES, outcome, key=envelope.request_id),)
+
+
+def input_error_info(fault: InputError) -> ErrorInfo:
+    """Return the error that a sender gets for invalid input, with the whole message.
+
+    The message may quote the request. Personal data in it is redacted, because errors are logged.
+    """
+    return ErrorInfo(
+        type="invalid_request_error",
+        code=fault.code,
+        message=pii.redact(fault.message).text,
+        param=fault.param and pii.redact(fault.param).text,
+    )
+
+
+def webhook_emits(reply: Reply, envelope: Envelope) -> list[Emit]:
+    """Return the record that asks for a webhook; nothing where the sender wants none.
+
+    `reply` is as it is stored, so that the webhook says what `GET /v1/requests/{id}` says.
+    """
+    webhook = envelope.request.webhook
+    if webhook is None:
+        return []
+    due = WebhookDue(request_id=reply.request_id, tenant=envelope.tenant, url=webhook.url, reply=reply)
+    return [Emit.to(WEBHOOKS, due, key=reply.request_id)]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agents.runner.stage_app import ConsumerView
-from agents.runner.watchdog.watchdog import EXIT_STUCK, ProcessGuard, WatchClock, Watchdog, WorkerStalled
+from agents.runner.watchdog import EXIT_STUCK, ProcessGuard, WatchClock, Watchdog, WorkerStalled
 from tests.agents.runner.views import partition, view, work
 
 Ends = Mapping[tuple[str, int], int] | None
@@ -145,7 +145,7 @@ def test_a_process_that_should_end_is_ended() -> None:
 
 def test_the_guard_ends_the_process_with_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A supervisor starts it again."""
-    monkeypatch.setattr("agents.runner.watchdog.watchdog._STEP_S", 0.001)
+    monkeypatch.setattr("agents.runner.watchdog._STEP_S", 0.001)
     beats = Beats()
     beats.guard.end_within(0)
     beats.guard.start()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from agents.runner.keyed_tasks import KeyedTasks
+from agents.runner.in_flight import KeyedTasks
 
 RecordWork = Callable[[], Awaitable[None]]
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from agents.paid_calls.pricing import price
+from agents.paid_calls.call_booking import price
 from streams.events import Usage
 
 USAGE = Usage(input_tokens=1_000, output_tokens=100, cached_tokens=400)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from agents.runner.stage_app import StageApp
-from agents.runner.watchdog.end_offsets import BrokerEndOffsets
-from agents.runner.watchdog.watchdog import WatchClock, Watchdog, WorkerStalled
+from agents.runner.watchdog import BrokerEndOffsets, WatchClock, Watchdog, WorkerStalled
 from headrace.embedded.ports import free_port
 from streams.publisher import Publisher
 from streams.topics import REQUESTS

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agents.intake.reply_address import reply_address, reply_emit, to_own_topic
+from agents.intake.replies import reply_address, reply_emit, to_own_topic
 from streams.errors import InvalidRequest
 from streams.events import Reply, ReplyAddress, Status
 from streams.pipeline import TOPICS

@@ -28,11 +28,7 @@ class PromptTemplate(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys(_PLACEHOLDER.findall(self.text)))
 
     def render(self, variables: Mapping[str, str]) -> str:
-        """Return the prompt with every placeholder replaced. Values are never interpreted.
-
-        Raises:
-            InvalidRequest: a placeholder has no value.
-        """
+        """Return the prompt with every placeholder replaced. Values are never interpreted."""
         missing = [name for name in self.placeholders if name not in variables]
         if missing:
             raise InvalidRequest(
@@ -122,12 +118,7 @@ _EXPERIMENTS = (
 
 
 class PromptCatalogue:
-    """Chooses the version of a prompt for a user.
-
-    Args:
-        templates: every version of every template.
-        experiments: the running experiments; at most one a template.
-    """
+    """Chooses the version of a prompt for a user. A template has at most one running experiment."""
 
     def __init__(
         self,
@@ -140,11 +131,7 @@ class PromptCatalogue:
         self._experiments: Mapping[str, Experiment] = {each.template: each for each in experiments}
 
     def resolve(self, name: str, user_id: str) -> tuple[PromptTemplate, PromptRef]:
-        """Return the template version for this user, and how it was chosen.
-
-        Raises:
-            InvalidRequest: there is no template of that name.
-        """
+        """Return the template version for this user, and how it was chosen."""
         versions = self._versions.get(name)
         if versions is None:
             known = ", ".join(sorted(self._versions))

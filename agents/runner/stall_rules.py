@@ -5,7 +5,7 @@ A consumer is not stuck, however long it lasts,
 - when it is idle: there is no record that it has not begun;
 - when it waits for a slow provider: its stage has said that it may work until the request's deadline;
 - when Redis is away: its records are put aside after seconds, and so they move;
-- when the broker is away. `agents.runner.watchdog.watchdog` asks it after half of the stall time-out; if it
+- when the broker is away. `agents.runner.watchdog` asks it after half of the stall time-out; if it
   does not answer, all time-outs begin anew (`StageWatch.forgive`).
 
 Stuck, once nothing has moved for the stall time-out, is a consumer
@@ -21,8 +21,8 @@ from collections.abc import Hashable, Mapping
 
 import msgspec
 
+from agents.runner.in_flight import RecordWork
 from agents.runner.stage_app import ConsumerView
-from agents.runner.watchdog.consumer_progress import RecordWork
 
 #: What does not move, as in this module's description, and where if there is more than one place.
 _Condition = tuple[str, str]
@@ -32,27 +32,16 @@ NEEDS_RECORDS = frozenset({"silent"})
 
 
 class Stall(msgspec.Struct, frozen=True, kw_only=True):
-    """Something has not moved for the stall time-out.
-
-    Attributes:
-        stage: which consumer.
-        what: a stable name of what does not move, as in this module's description.
-        for_s: for how many seconds.
-        detail: what was seen, for the log.
-    """
+    """Something has not moved for the stall time-out."""
 
     stage: str
-    what: str
+    what: str  # a stable name of what does not move, as in this module's description
     for_s: float
-    detail: str
+    detail: str  # what was seen, for the log
 
 
 class StageWatch:
-    """Watches one consumer from one look to the next.
-
-    Args:
-        now: the watchdog's clock at the start, in seconds.
-    """
+    """Watches one consumer from one look to the next."""
 
     def __init__(self, *, now: float) -> None:
         self._since: dict[_Condition, tuple[Hashable, float]] = {}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from agents.runner.stage_app import ConsumerView
-from agents.runner.watchdog.stall_rules import StageWatch, Stall
+from agents.runner.stall_rules import StageWatch, Stall
 from tests.agents.runner.views import partition, view, work
 
 STALL_S = 120.0
