@@ -13,7 +13,7 @@ import msgspec
 
 from streams.errors import UndecodableRecord
 from streams.events import Event
-from streams.kafka.record_batches import UNREADABLE
+from streams.kafka.clients import UNREADABLE
 from streams.request_rules.decode_faults import explain
 
 SCHEMA_VERSION = 1

@@ -2,7 +2,8 @@
 
 A record that comes again holds the key, value and headers of the first one, byte for byte, and headers that
 say which record that was. It stands for it everywhere: it has the same address, and was written at the same
-time.
+time. A dead letter has headers that say what went wrong where; if the record is too large for the topic, it
+has only the record's place and size.
 """
 
 import re
@@ -14,6 +15,8 @@ import msgspec
 
 from streams.codec import header_text
 from streams.kafka.record_auth import RESERVED_PREFIX, UNSIGNED, RecordAuth
+from streams.publisher import Emit
+from streams.topics import DEAD_LETTERS, record_bytes
 
 _RECORD = "__streams.origin.record"
 _TIMESTAMP = "__streams.origin.timestamp"
@@ -233,3 +236,30 @@ def _record(text: str | None) -> str | None:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= 15 else None
+
+
+ERROR_PREFIX = "__streams.errors."
+#: The size of a record whose bytes are left out.
+OMITTED = ERROR_PREFIX + "omitted-bytes"
+_MAX_MESSAGE_CHARS = 2_000
+#: The largest size of the headers below: a message of four-byte characters, and seven short ones.
+_REASON_BYTES = 16 * 1024
+
+
+def dead_letter(record: Record, *, stage: str, fault: BaseException) -> Emit:
+    """Return the dead letter of a record."""
+    reason = {
+        "exception": type(fault).__name__,
+        "message": str(fault)[:_MAX_MESSAGE_CHARS],
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp": str(record.timestamp_ms),
+        "stage": stage,
+    }
+    why = tuple((ERROR_PREFIX + name, text.encode("utf-8", "replace")) for name, text in reason.items())
+    size = record_bytes(record.key, record.value, record.headers)
+    if size + _REASON_BYTES > DEAD_LETTERS.max_bytes:
+        omitted = (*why, (OMITTED, str(size).encode()))
+        return Emit(topic=DEAD_LETTERS.name, key=None, value=None, headers=omitted)
+    return Emit(topic=DEAD_LETTERS.name, key=record.key, value=record.value, headers=(*record.headers, *why))

@@ -1,6 +1,7 @@
 """The cache stage: chooses the prompt, renders it, and looks for an answer that may be given again."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import msgspec
@@ -8,11 +9,14 @@ import structlog
 
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
+from agents.checks.output_policy import OutputPolicy
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.intake.outcomes import input_error_info, outcome_emits
+from agents.loading import embedder_of
 from agents.prompts.catalogue import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from agents.worker_ports import WorkerPorts
 from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
@@ -213,4 +217,24 @@ def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Seque
     )
     return outcome_emits(
         msgspec.structs.replace(envelope, cache=lookup), Status.CACHED, completion=completion
+    )
+
+
+async def build(ports: WorkerPorts, resources: AsyncExitStack) -> CacheStage:
+    """Return the stage, with its embedding model loaded."""
+    settings = ports.settings
+    embedder = await embedder_of(settings, ports.loaded)
+    if embedder is not None:
+        resources.callback(embedder.close)
+    return CacheStage(
+        CacheSettings(
+            threshold=settings.cache_threshold,
+            default_model=settings.default_model,
+            default_max_tokens=settings.default_max_tokens,
+            max_temperature=settings.cache_max_temperature,
+            checked_by=OutputPolicy.from_settings(settings).fingerprint,
+        ),
+        ports.prompts,
+        ports.cache,
+        embedder,
     )

@@ -13,7 +13,7 @@ import msgspec
 from agents.cost.reply_log_ledger import terminal_reply
 from agents.stage import Record
 from streams.events import Envelope, OutcomeReached, Reply
-from streams.registry.kept_vectors import taken_out
+from streams.registry.entries import taken_out
 
 #: A quarter of an hour at 20 requests a second; 200 bytes each.
 _MAX_STORED = 20_000

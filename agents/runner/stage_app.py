@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 from faust.app import BootStrategy
 
-from agents.runner.assignment import Assignment, RecordBatch, PartitionProgress
+from agents.runner.assignment import Assignment, PartitionProgress, RecordBatch
 from agents.runner.group_consumer import GroupConsumer
 from agents.runner.keyed_tasks import KeyedTasks
 from agents.runner.watchdog.consumer_progress import ConsumerProgress, RecordCounts, RecordWork

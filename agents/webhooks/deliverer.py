@@ -8,32 +8,66 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Never
 
 import msgspec
 import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agents.runner.record_sender import RecordPublisher
-from agents.webhooks.counts import WebhookCounts
-from agents.webhooks.delivery_decision import (
+from agents.webhooks.posting import (
     DeliveryResult,
     Done,
     Rejected,
     RetryDelivery,
     TryLater,
+    WebhookPoster,
     decide,
 )
-from agents.webhooks.posting import WebhookPoster
 from agents.webhooks.queue import ClaimedWebhook, Lane, WebhookQueue
 from streams import codec, pipeline
 from streams.backoff import retry
-from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
 from streams.events import WebhookDue
-from streams.registry.reply_view import reply_json
+from streams.redelivery import dead_letter
+from streams.registry.entries import reply_json
 from streams.tasks import cancel_and_wait, event_within
 from streams.webhooks.signing import signature
+
+_OUTCOMES = ("delivered", "gone", "retried", "dead_lettered")
+
+
+class WebhookCounts:
+    """Counts tries by outcome, the webhooks being sent now, and the bytes that wait."""
+
+    def __init__(self) -> None:
+        self._outcomes = Counter[str]()
+        self.in_flight = 0
+        self.waiting_bytes = 0
+
+    def count(self, outcome: str) -> None:
+        """Count a try by its outcome."""
+        self._outcomes[outcome] += 1
+
+    def __getitem__(self, outcome: str) -> int:
+        return self._outcomes[outcome]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics. Every outcome has a sample from the start: a rate then sees its first count."""
+        tries = CounterMetricFamily("headrace_webhooks", "Tries to deliver a webhook.", labels=["outcome"])
+        for outcome in _OUTCOMES:
+            tries.add_metric([outcome], self._outcomes[outcome])
+        yield tries
+        yield GaugeMetricFamily(
+            "headrace_webhooks_in_flight", "Webhooks that are being sent.", value=self.in_flight
+        )
+        yield GaugeMetricFamily(
+            "headrace_webhooks_waiting_bytes",
+            "Bytes that wait in Redis, for all workers.",
+            value=self.waiting_bytes,
+        )
+
 
 #: How often the queue is asked for webhooks that another worker has added, or that are due again.
 _POLL_S = 0.5

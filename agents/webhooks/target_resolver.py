@@ -17,8 +17,7 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streams.errors import HeadraceError
-from streams.webhooks.addresses import Service, address_of
-from streams.webhooks.targets import Targets
+from streams.webhooks.targets import Service, Targets, address_of
 
 #: Returns the addresses of a host, as `socket.getaddrinfo` does.
 LookUp = Callable[[str, int], Awaitable[list[tuple[socket.AddressFamily, str]]]]

@@ -21,7 +21,7 @@ from analytics.api.query_errors import faults_as_errors
 from analytics.reports.query_service import QueryService, TenantScope
 from analytics.reports.result_formats import JSON
 from analytics.status import Clock, utc_now
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 from streams.serving.json_response import JsonResponse
 from streams.serving.openapi import errors
 

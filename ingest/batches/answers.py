@@ -7,8 +7,8 @@ from ingest.batches.progress import BatchProgress, BatchStatus, FoundLine
 from ingest.errors import failure_of, status_of
 from ingest.openai.chat_answers import completion
 from streams.events import Reply
+from streams.registry.entries import reply_view
 from streams.registry.registry import RequestState
-from streams.registry.reply_view import reply_view
 from streams.serving.errors import error_body
 from streams.serving.json_response import to_json
 

@@ -12,7 +12,7 @@ import structlog
 from ingest.submit.detached_tasks import DetachedTasks
 from ingest.submit.submission import PreparedRequest
 from streams.errors import StoreUnavailable
-from streams.registry.cancellation import CLIENT_DISCONNECTED
+from streams.registry.entries import CLIENT_DISCONNECTED
 from streams.registry.registry import RequestRegistry
 
 #: How long a client that retries by itself is waited for. SDKs wait half a second before their first retry, a

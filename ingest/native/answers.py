@@ -7,7 +7,7 @@ from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
 from ingest.openai.chat_answers import headrace_extension
 from streams.events import ErrorInfo, Reply
-from streams.registry.reply_view import plain, reply_view
+from streams.registry.entries import plain, reply_view
 from streams.serving.errors import error_body
 from streams.serving.json_response import to_json
 

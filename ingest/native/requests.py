@@ -32,9 +32,8 @@ from ingest.services import Services, ServicesDep
 from ingest.submit.body import decode_body, read_body
 from ingest.submit.request_reply import prepare
 from streams.events import MAX_DEADLINE_MS, Status
-from streams.registry.cancellation import BY_SENDER
+from streams.registry.entries import BY_SENDER, reply_view
 from streams.registry.registry import CancelAnswer, RequestState, SubmissionState
-from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import REPLAYED, invalid
 from streams.serving.json_response import JsonResponse

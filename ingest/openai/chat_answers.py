@@ -7,7 +7,7 @@ from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
 from streams.events import ErrorInfo, Reply, Usage
 from streams.models import STANDARD_TIER
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 from streams.serving.errors import error_body
 
 _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})

@@ -34,8 +34,10 @@ from streams.registry.entries import (
     SubmissionState,
     decode_reply,
     decode_state,
+    restored,
+    taken_out,
+    vectors_key,
 )
-from streams.registry.kept_vectors import restored, taken_out, vectors_key
 from streams.registry.runs import may_run_anew
 
 __all__ = [

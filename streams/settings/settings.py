@@ -17,8 +17,7 @@ from streams.settings.fields import (
     WebhookSettings,
     WorkerSettings,
 )
-from streams.webhooks.addresses import Service, own_services
-from streams.webhooks.targets import Targets
+from streams.webhooks.targets import Service, Targets, own_services
 
 _PREFIX = "HEADRACE_"
 _DAY_S = 86_400

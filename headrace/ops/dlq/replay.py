@@ -9,13 +9,12 @@ from agents.stage import Record
 from headrace.ops.dlq.letters import LetterState, LetterStatus, LetterSummary
 from streams import codec
 from streams.codec import header
-from streams.dead_letters import OMITTED
 from streams.errors import UnauthenticRecord
 from streams.events import DeadLetterAction, LedgerEntry
 from streams.kafka.record_auth import RESERVED_PREFIX
 from streams.pipeline import PAYING, REPLAYABLE
 from streams.publisher import Emit
-from streams.redelivery import redelivery, replayed
+from streams.redelivery import OMITTED, redelivery, replayed
 from streams.topics import DEAD_LETTER_ACTIONS
 
 _SOURCE = "headrace/ops/dlq"
