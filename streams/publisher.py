@@ -25,12 +25,7 @@ class SendGate:
 
     Sends wait out a short outage, such as a broker's restart. After `max_silence_s` without an
     acknowledgement one send at a time still tries whether the broker is back, and all others are refused; the
-    first acknowledgement opens the gate again.
-
-    Args:
-        max_silence_s: the time without an acknowledgement after which sends are refused, in seconds.
-        max_waiting: the most sends that wait at once.
-        clock: a monotonic clock, in seconds.
+    first acknowledgement opens the gate again. At most `max_waiting` sends wait at once.
     """
 
     def __init__(
@@ -50,11 +45,7 @@ class SendGate:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Surround one send. `KafkaUnavailable` inside means that the broker did not answer.
-
-        Raises:
-            KafkaUnavailable: the send is refused; nothing may be sent.
-        """
+        """Surround one send, or refuse it with `KafkaUnavailable`. The same inside: the broker did not answer."""
         self._enter()
         try:
             yield
@@ -125,12 +116,8 @@ class Publisher:
     that a refused record could break. Nothing is compressed: it saves nothing at the size of our records, and
     a client without optional codecs can read a reply.
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: how long one send may take, retries by the client included.
-        gate: refuses sends in a long outage; without one, each waits for as long as it may take.
-        auth: signs the records of our own topics.
+    `timeout_s` bounds one send, retries by the client included. Without a `gate` each send waits so long in an
+    outage, too. `auth` signs the records of our own topics.
     """
 
     def __init__(

@@ -41,15 +41,11 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What the headers of a record say about former deliveries; of a first delivery, nothing.
+    """What the headers of a record say about former deliveries; of a first delivery, nothing. Times: Unix ms.
 
-    Attributes:
-        record: the first record's place in the log.
-        timestamp_ms: when the first record was written, Unix ms.
-        attempt: how often it has been put aside since it was last replayed.
-        not_before_ms: when it is to be worked on again, Unix ms.
-        replay: how often it was replayed from the dead letters.
-        replayed_at_ms: when it was last replayed, Unix ms: its deadline counts from there.
+    `record` and `timestamp_ms` are the first record's place and time. `attempt` is how often it has been put
+    aside since it was last replayed, and `not_before_ms` when it is to be worked on again. `replay` is how often
+    it was replayed from the dead letters, at `replayed_at_ms` the last time: its deadline counts from there.
     """
 
     record: str | None = None
@@ -73,11 +69,7 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a reader of `topic` may believe of it: anybody may write headers.
 
         A copy is on the topic of its first record, and is not older than the first record or the replay. So a
-        record cannot pass for one of another topic, and no time lies after the record's own.
-
-        Args:
-            topic: where the record that carries the headers is.
-            timestamp_ms: when that record was written, Unix ms.
+        record cannot pass for one of another topic, and no time lies after the record's own, `timestamp_ms`.
         """
         if self.topic != topic:
             return FIRST_DELIVERY
@@ -113,14 +105,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     A copy of a record (put aside, or replayed) stands for the first one: `address`, `written_ms` and
     `written_at` are the first record's, and the journal, the registry and ids are built from these. The
-    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms`. See docs/redelivery.md.
+    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms` (Unix ms, by its producer's or the
+    broker's clock). See docs/redelivery.md.
 
-    Attributes:
-        topic: where it was read; so are `partition` and `offset`.
-        timestamp_ms: when it was written, by its producer's or the broker's clock, Unix ms.
-        headers: of a record that is not authentic, without those that only Headrace writes.
-        again: which former deliveries it stands for.
-        authentic: whether Headrace wrote it; see `streams.kafka.record_auth`.
+    `again` says which former deliveries it stands for; `authentic`, whether Headrace wrote it (see
+    `streams.kafka.record_auth`). If not, `headers` lack those that only Headrace writes.
     """
 
     topic: str
@@ -211,13 +200,9 @@ def put_aside(record: Record, *, not_before_ms: int, reason: str) -> Headers:
 
 
 def replayed(headers: Headers, *, record: str, timestamp_ms: int, at_ms: int) -> Headers:
-    """Return the headers of the copy that replays a dead letter.
+    """Return the headers of the copy that replays a dead letter, from the dead letter's.
 
-    Args:
-        headers: of the dead letter.
-        record: the place of the record that died.
-        timestamp_ms: when that record was written.
-        at_ms: now; its deadline counts from here.
+    `record` and `timestamp_ms` are place and time of the record that died. Its deadline counts from `at_ms`.
     """
     before = redelivery(headers)
     return (

@@ -41,13 +41,10 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic and the event it carries. `streams.pipeline` says who reads and writes it.
+    """A topic and its event, None for records byte for byte as they came. For its readers see `pipeline`.
 
-    Attributes:
-        event: None if the topic keeps records byte for byte as they came.
-        max_bytes: the largest record.
-        open: whether services may write to it. On other topics only records that Headrace has signed count.
-        personal: whether its records hold texts or names of users.
+    `open`: whether services may write to it. On other topics only records that Headrace has signed count.
+    `personal`: whether its records hold texts or names of users. `max_bytes` is the size of the largest record.
     """
 
     name: str

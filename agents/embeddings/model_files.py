@@ -55,11 +55,7 @@ class WeightFiles:
 
     @classmethod
     def find(cls, package: str = PACKAGE) -> Self:
-        """Locate the files of the installed `package` without importing it.
-
-        Raises:
-            ConfigurationError: the package, or one of its files, is not there.
-        """
+        """Locate the files of the installed `package`, without importing it; or raise `ConfigurationError`."""
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ConfigurationError(
@@ -90,11 +86,7 @@ class WeightFiles:
         return self.folder / "model.safetensors"
 
     def shape(self) -> BertShape:
-        """Read the encoder's shape.
-
-        Raises:
-            ConfigurationError: the model is not the BERT variant that the graph reproduces.
-        """
+        """Read the shape; `ConfigurationError` where it is not the BERT variant that the graph reproduces."""
         config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         found = (config["model_type"], config["hidden_act"], config["position_embedding_type"])
         if found != ("bert", "gelu", "absolute"):
@@ -143,10 +135,8 @@ def find_or_build(files: WeightFiles, cache_dir: Path) -> Path:
     """Return the file of the model for these weights, building it (in a second) where it is not cached.
 
     Several processes may do this at once: each writes a file of its own and renames it into place, and
-    since all build the same bytes it does not matter who is last.
-
-    Raises:
-        ConfigurationError: the folder cannot be written.
+    since all build the same bytes it does not matter who is last. Raises `ConfigurationError` where the folder
+    cannot be written.
     """
     path = cache_dir / f"{MODEL_NAME}-{model_version(files)}.onnx"
     if not path.is_file():

@@ -41,11 +41,7 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def validate(request: ChatRequested, limits: RequestLimits) -> int:
-    """Check a request and return its estimated number of input tokens.
-
-    Raises:
-        InvalidRequest: the first thing found wrong, with the field and what it must be.
-    """
+    """Return a request's estimated number of input tokens; `InvalidRequest` for the first thing wrong."""
     check_size(request, limits.max_request_bytes)
     check_chat(
         request,
@@ -60,11 +56,7 @@ def validate(request: ChatRequested, limits: RequestLimits) -> int:
 
 
 def check_size(request: ChatRequested, most: int, *, what: str = "the request") -> None:
-    """Check how many bytes a request has.
-
-    Raises:
-        InvalidRequest: more than `most`.
-    """
+    """Raise `InvalidRequest` for a request of more than `most` bytes."""
     size = len(encode(request))
     if size > most:
         raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
@@ -104,7 +96,7 @@ _LONG_BYTES = 8_192
 
 
 class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the stage. The texts of `injection_sources` are searched for injections."""
+    """The texts of `injection_sources` are searched for injections."""
 
     limits: RequestLimits
     default_deadline_ms: int

@@ -110,15 +110,10 @@ class Journal:
         return _claim(lease, answer)
 
     async def begin_call(self, lease: Lease, call: BegunCall, *, after: int = 0) -> int:
-        """Note a call that is about to be made.
+        """Note a call that is about to be made. After `Fenced` or `Cancelled` it must not be made.
 
-        Returns:
-            The call's number among all calls for the request, by whatever attempt, from 1. It is higher than
-            `after`, the number of the caller's last call.
-
-        Raises:
-            Fenced: a newer attempt works on the request, or it has its reply; do not make the call.
-            Cancelled: the request is cancelled; do not make the call.
+        Return its number among all calls for the request, by whatever attempt, from 1. It is higher than
+        `after`, the number of the caller's last call.
         """
         holder: _Args = [lease.record, lease.attempt, lease.replay]
         args = [*holder, _encoder.encode(call), after, lease.deadline_ms, self._ttl_s]

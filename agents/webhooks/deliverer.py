@@ -154,11 +154,7 @@ class Deliverer:
             self._news.clear()
 
     async def begin_next(self) -> bool:
-        """Begin with the next webhook that is due. Return whether there was one, and room for it.
-
-        Raises:
-            StoreUnavailable: Redis does not answer.
-        """
+        """Begin with the next webhook that is due. Return whether there was one, and room for it."""
         if len(self._tasks) >= self._limits.in_flight:
             return False
         claimed = await self._queue.claim(lend_s=self._limits.timeout_s + _NOTE_S, busy=self._busy())
@@ -260,11 +256,7 @@ class Deliverer:
         await self._insist(lambda: self._queue.end(claimed))
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step in Redis, several times if need be.
-
-        Raises:
-            StoreUnavailable: Redis stays away; the webhook can be claimed again after its lease.
-        """
+        """Try a step in Redis a few times. Where Redis stays away, the webhook's lease runs out."""
         await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
 
 

@@ -58,10 +58,9 @@ class WebhookIntake:
         self._monotonic = monotonic
 
     async def run(self, record: Record, work: RecordWork) -> bool:
-        """Put a record into the queue, however long Redis is away.
+        """Put a record into the queue or make it a dead letter, however long Redis is away.
 
-        Returns:
-            Whether the queue or a dead letter has it. False: the partition is being taken away.
+        False means that neither was done: the partition is being taken away.
         """
         try:
             due, lane = self._read(record)
@@ -98,11 +97,7 @@ class WebhookIntake:
             return None
 
     def _read(self, record: Record) -> tuple[WebhookDue, Lane]:
-        """Return what a record asks for, and where it queues.
-
-        Raises:
-            InputError: it asks for nothing that could be done.
-        """
+        """Return what a record asks for, and where it queues; `InputError` where nothing can be done."""
         if not record.authentic:
             raise UnauthenticRecord("Headrace has not written this record")
         due = codec.decode(record.value, WebhookDue, record.headers)

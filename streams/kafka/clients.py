@@ -134,10 +134,9 @@ def _gunzips(data: bytes) -> bool:
 
 
 class Records:
-    """The data that a fetch returns of a partition: replaces aiokafka's `MemoryRecords`.
+    """What a fetch returns of a partition: whole batches, the last of which may be cut off.
 
-    Args:
-        data: whole batches, the last of which may be cut off.
+    It replaces aiokafka's `MemoryRecords`.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -199,10 +198,7 @@ async def stop_client(client: Client, *, timeout_s: float) -> str | None:
     """Disconnect a client, started or not, within `timeout_s` seconds.
 
     It runs in a task of its own: where no broker answers, aiokafka lets the cancellation of its inner tasks
-    escape, which the caller would take for its own.
-
-    Returns:
-        Why it did not end well, for the log; None where it did.
+    escape, which the caller would take for its own. Return why it did not end well, for the log.
     """
     ending = client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop()
     stopping: asyncio.Task[Any] = asyncio.ensure_future(ending)

@@ -49,11 +49,9 @@ class StoreMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryWatch:
-    """Asks Redis for its memory every `every_s` seconds. During an outage the last answer counts.
+    """Asks Redis for its memory every `every_s` seconds. During an outage the `latest` answer counts.
 
-    Attributes:
-        latest: the last answer; None before the first.
-        make_room: called after each answer that says that memory is low.
+    `make_room` is called after each answer that says that memory is low.
     """
 
     def __init__(self, redis: Redis, *, every_s: float = 1.0) -> None:
@@ -64,11 +62,7 @@ class MemoryWatch:
         self.latest: StoreMemory | None = None
 
     async def __aenter__(self) -> Self:
-        """Ask for the first time. A Redis that is away does not fail the start.
-
-        Raises:
-            ConfigurationError: Redis refuses the user or password.
-        """
+        """Ask for the first time. A Redis that is away does not fail the start, one that refuses us does."""
         try:
             await self.look()
         except StoreDenied as fault:

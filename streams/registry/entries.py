@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from redis.asyncio import Redis
 
-from streams.events import Embeddings, ErrorInfo, Reply, ReplyAddress, Status
+from streams.events import ErrorInfo, Reply, ReplyAddress, Status
 from streams.redis.keys import VECTORS, digest
 
 STATE_FIELDS: Final = ("tenant", "state", "registered_at", "reply", "cancelled", "reply_to")
@@ -162,7 +162,8 @@ def taken_out(reply: Reply) -> tuple[Reply, bytes]:
     embeddings = reply.embeddings
     if embeddings is None:
         return reply, b""
-    return _with(reply, msgspec.structs.replace(embeddings, vectors=b"")), embeddings.vectors
+    bare = msgspec.structs.replace(embeddings, vectors=b"")
+    return msgspec.structs.replace(reply, embeddings=bare), embeddings.vectors
 
 
 async def restored(redis: Redis, reply: Reply | None, *, beside: Reply | None = None) -> Reply | None:
@@ -173,20 +174,13 @@ async def restored(redis: Redis, reply: Reply | None, *, beside: Reply | None = 
     if reply is None or reply.embeddings is None or reply.embeddings.vectors:
         return reply
     wanted = reply.embeddings
-    if beside is not None and beside.embeddings is not None and _fits(beside.embeddings.vectors, wanted):
-        return _with(reply, beside.embeddings)
-    found = await redis.get(vectors_key(reply.request_id))
-    if not isinstance(found, bytes) or not _fits(found, wanted):
+    size = wanted.count * wanted.dimensions * 4
+    found = beside.embeddings.vectors if beside is not None and beside.embeddings is not None else b""
+    if len(found) != size:
+        found = await redis.get(vectors_key(reply.request_id))
+    if not isinstance(found, bytes) or len(found) != size:
         return reply
-    return _with(reply, msgspec.structs.replace(wanted, vectors=found))
-
-
-def _fits(vectors: bytes, wanted: Embeddings) -> bool:
-    return len(vectors) == wanted.count * wanted.dimensions * 4
-
-
-def _with(reply: Reply, embeddings: Embeddings) -> Reply:
-    return msgspec.structs.replace(reply, embeddings=embeddings)
+    return msgspec.structs.replace(reply, embeddings=msgspec.structs.replace(wanted, vectors=found))
 
 
 _encoder = msgspec.json.Encoder(decimal_format="number")

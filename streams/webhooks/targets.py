@@ -40,12 +40,9 @@ _KAFKA_PORT = 9092
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service of this installation, or one that it calls.
+    """A service of this installation, or one that it calls; `host` is a name or an address, in lower case.
 
-    Attributes:
-        host: a name or an IP address, in lower case.
-        port: the TCP port.
-        shared: whether others may have the same public address, as at a CDN: then only its name is refused.
+    `shared`: whether others may have the same public address, as at a CDN: then only its name is refused.
     """
 
     host: str
@@ -86,18 +83,10 @@ def own_services(
     listening: Iterable[tuple[str, int]],
     others: Iterable[str],
 ) -> frozenset[Service]:
-    """Return every service of an installation.
+    """Return every service of an installation; `ValueError` says which of the `others` is not ``host:port``.
 
-    Args:
-        kafka: the brokers, ``host:port``, separated by commas.
-        redis: its URL.
-        clickhouse: its URLs.
-        providers: the URLs of the providers' APIs.
-        listening: host and port of our servers; port 0 is none, and no host is every address.
-        others: ``host:port`` of further services.
-
-    Raises:
-        ValueError: which of the others is no address.
+    `kafka` has the brokers, separated by commas. Of our servers, `listening`, port 0 is none, and no host is
+    every address. The rest are URLs.
     """
     found = [*_brokers(kafka), *_of_url(redis, _DEFAULT_PORTS)]
     found += [each for url in clickhouse for each in _of_url(url, _CLICKHOUSE_PORTS)]
@@ -132,11 +121,11 @@ def is_own(services: Iterable[Service], address: Address, port: int) -> bool:
         for each in services
         if each.port == port and (own := address_of(each.host)) and not (each.shared and is_public(own))
     ]
-    return any(_same(one, own) for own in owned for one in targets_of(address))
-
-
-def _same(one: Address, other: Address) -> bool:
-    return one == other or (_is_this_machine(one) and _is_this_machine(other))
+    return any(
+        one == own or (_is_this_machine(one) and _is_this_machine(own))
+        for own in owned
+        for one in targets_of(address)
+    )
 
 
 def _is_this_machine(address: Address) -> bool:
@@ -181,9 +170,7 @@ _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
     """The rules for targets of webhooks, which are `enabled` where they can be signed.
 
-    Attributes:
-        networks: private networks that may be reached.
-        services: this installation's services, which may never be reached.
+    The private `networks` may be reached; this installation's `services` never.
     """
 
     enabled: bool = True
@@ -192,11 +179,7 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
     services: Collection[Service] = frozenset()
 
     def check_url(self, url: str) -> str:
-        """Check a URL without asking a name server, and return its host in lower case.
-
-        Raises:
-            InvalidRequest: the URL is not allowed, or there are no webhooks.
-        """
+        """Return the host of a URL in lower case; `InvalidRequest` where it is not allowed. Asks no name server."""
         if not self.enabled:
             raise InvalidRequest(
                 "webhooks are off here: HEADRACE_WEBHOOK_SECRET, which they are signed with, is not set",

@@ -116,14 +116,10 @@ def _decode_hex(span: str) -> str:
     return f"{text} " if text else span
 
 
-def _decode_escapes(span: str) -> str:
-    return codecs.decode(span, "unicode_escape")
-
-
 _DECODERS: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = (
     (_PERCENT, lambda span: unquote(span.replace("+", " "), errors="replace")),
     (_ENTITY, html.unescape),
-    (_ESCAPE, _decode_escapes),
+    (_ESCAPE, lambda span: codecs.decode(span, "unicode_escape")),
     (_HEX, _decode_hex),
     (_BASE64_WRAPPED, _decode_base64),
     (_BASE64, _decode_base64),

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class InjectionRule:
-    """One rule.
+    """One rule. Its `id` is stable, and begins with the kind of attack, e.g. `role_play.jailbreak`.
 
-    Attributes:
-        id: stable; begins with the kind of attack, e.g. `role_play.jailbreak`.
-        hints: lower-case substrings, separated by `|`. The pattern is tried only on a text that holds one of
-            them, so that an ordinary prompt takes microseconds.
-        pattern: a case-insensitive regular expression in which one blank stands for whatever separates
-            two words (blanks, a line break, a little punctuation). Every repetition is bounded.
+    `hints` are lower-case substrings, separated by `|`. The pattern is tried only on a text that holds one of
+    them, so that an ordinary prompt takes microseconds. `pattern` is a case-insensitive regular expression in
+    which one blank stands for whatever separates two words (blanks, a line break, a little punctuation). Every
+    repetition is bounded.
     """
 
     id: str
