@@ -70,11 +70,11 @@ async def retry(
     sleep: Sleep = _sleep,
     luck: Callable[[], float] = random.random,
 ) -> T:
-    """Return what `step` returns, trying again while it raises `on`; it must do no harm when it is made twice.
+    """Return what `step` returns, trying again while it raises `on`.
 
-    The last fault is raised where `attempts` are used up, where the wait would go beyond `remaining_s` (the
-    seconds until the deadline), or where `sleep` returns False. `on_failure` is called before each wait, with
-    the number of failures so far and the fault.
+    A step must do no harm when it is made twice. The last fault is raised where `attempts` are used up, where
+    the wait would go beyond `remaining_s` (the seconds until the deadline), or where `sleep` returns False.
+    `on_failure` is called before each wait, with the number of failures so far and the fault.
     """
     failures = 0
     while True:

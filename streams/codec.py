@@ -39,8 +39,8 @@ def encode(event: Event) -> bytes:
 def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
     """Return the event in `data`.
 
-    Raises `UndecodableRecord` for no bytes, no JSON, another event or a newer schema version; the message says
-    where in the record, and what was expected.
+    Raises `UndecodableRecord` for no bytes, no JSON, another event or a newer schema version; the message
+    says where in the record, and what was expected.
     """
     if data is None:
         unreadable = header_text(headers, UNREADABLE)

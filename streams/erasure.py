@@ -121,8 +121,8 @@ def erasure_emit(erasure: Erasure) -> Emit:
 class ErasureFeed:
     """Reads the topic to its end for each question. It connects with the first question.
 
-    `timeout_s` bounds one answer; the first one reads the whole topic. Records that Headrace did not write, by
-    `auth`, are ignored.
+    `timeout_s` bounds one answer; the first one reads the whole topic. Records that Headrace did not write,
+    by `auth`, are ignored.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ErasureFeed:
         await self._kafka.close()
 
     async def current(self) -> ErasureList:
-        """Return the list with everything that was ordered before the call; the same object if nothing was."""
+        """Return the list with all that was ordered before the call; the same object if nothing was."""
         async with self._asking:
             try:
                 async with asyncio.timeout(self._timeout_s):

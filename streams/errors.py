@@ -1,7 +1,7 @@
 """The exceptions of Headrace, as one tree.
 
-A sender's mistake (`InputError`) is told to the sender, and never retried. An `Undeliverable` record becomes a
-dead letter. A `TransientFault` is retried inside the deadline.
+A sender's mistake (`InputError`) is told to the sender, and never retried. An `Undeliverable` record becomes
+a dead letter. A `TransientFault` is retried inside the deadline.
 
 Faults of LLM providers have their own tree in `agents/providers/faults.py`: the rest of the system sees a
 completion, a fallback or a degraded answer instead.
@@ -19,7 +19,8 @@ class ConfigurationError(HeadraceError):
 class InputError(HeadraceError):
     """The sender's mistake. The `message` says what is wrong and what to change.
 
-    `code` is stable, e.g. ``context_length_exceeded``; `param` the path of the field, ``messages[0].content``.
+    `code` is stable, e.g. ``context_length_exceeded``; `param` the path of the field,
+    ``messages[0].content``.
     """
 
     def __init__(self, message: str, *, code: str = "invalid_request", param: str | None = None) -> None:

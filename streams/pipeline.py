@@ -34,9 +34,9 @@ GROUP_PREFIX = "headrace."
 class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A consumer group: it reads `source` and writes `emits`, besides the dead letters.
 
-    `name` is its name in commands, logs, metrics, dead letters and the consumer group; `in_flight` the setting
-    that bounds how many records it works on at once. `replayable`: whether `headrace dlq replay` may send a
-    record of its source again. `headrace worker` or `headrace analytics` runs it (`process`).
+    `name` is its name in commands, logs, metrics, dead letters and the consumer group; `in_flight` the
+    setting that bounds how many records it works on at once. `replayable`: whether `headrace dlq replay` may
+    send a record of its source again. `headrace worker` or `headrace analytics` runs it (`process`).
     """
 
     name: str

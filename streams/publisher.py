@@ -45,7 +45,7 @@ class SendGate:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Surround one send, or refuse it with `KafkaUnavailable`. The same inside: the broker did not answer."""
+        """Surround one send, or refuse it with `KafkaUnavailable`; inside, that tells of a silent broker."""
         self._enter()
         try:
             yield
@@ -116,8 +116,8 @@ class Publisher:
     that a refused record could break. Nothing is compressed: it saves nothing at the size of our records, and
     a client without optional codecs can read a reply.
 
-    `timeout_s` bounds one send, retries by the client included. Without a `gate` each send waits so long in an
-    outage, too. `auth` signs the records of our own topics.
+    `timeout_s` bounds one send, retries by the client included. Without a `gate` each send waits so long in
+    an outage, too. `auth` signs the records of our own topics.
     """
 
     def __init__(
@@ -168,15 +168,10 @@ class Publisher:
         await self.stop()
 
     async def publish(self, emit: Emit) -> Position:
-        """Send one record and wait until the broker has it.
+        """Send one record and wait until the broker has it, or raise `KafkaUnavailable` or `Undeliverable`.
 
-        Raises:
-            KafkaUnavailable: refused by the gate, or not acknowledged in time: the record may have been
-                written
-                nevertheless, and its readers must recognise a repeat.
-            RecordTooLarge: the record is larger than its topic allows.
-            TopicRefused: the topic, which is not one of ours, never takes the record.
-            UnknownTopic: the topic (if it is not one of ours) or the partition does not exist.
+        A record that was not acknowledged in time may have been written nevertheless: its readers must
+        recognise a repeat.
         """
         topic = TOPICS.get(emit.topic)
         known = topic is not None and emit.partition is None

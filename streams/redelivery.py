@@ -44,8 +44,9 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
     """What the headers of a record say about former deliveries; of a first delivery, nothing. Times: Unix ms.
 
     `record` and `timestamp_ms` are the first record's place and time. `attempt` is how often it has been put
-    aside since it was last replayed, and `not_before_ms` when it is to be worked on again. `replay` is how often
-    it was replayed from the dead letters, at `replayed_at_ms` the last time: its deadline counts from there.
+    aside since it was last replayed, and `not_before_ms` when it is to be worked on again. `replay` is how
+    often it was replayed from the dead letters, at `replayed_at_ms` the last time: its deadline counts from
+    there.
     """
 
     record: str | None = None
@@ -105,8 +106,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     A copy of a record (put aside, or replayed) stands for the first one: `address`, `written_ms` and
     `written_at` are the first record's, and the journal, the registry and ids are built from these. The
-    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms` (Unix ms, by its producer's or the
-    broker's clock). See docs/redelivery.md.
+    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms` (Unix ms, by its producer's or
+    the broker's clock). See docs/redelivery.md.
 
     `again` says which former deliveries it stands for; `authentic`, whether Headrace wrote it (see
     `streams.kafka.record_auth`). If not, `headers` lack those that only Headrace writes.

@@ -14,8 +14,8 @@ FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def parse_moment(text: str, *, now: datetime) -> datetime:
     """Return the time that a text names, in UTC; `ValueError` for no time.
 
-    It is `now`, an age such as `90s`, `30m`, `24h`, `7d` or `2w`, or a time in ISO 8601. A time without a zone
-    is UTC, as all times in Kafka and in the tables are.
+    It is `now`, an age such as `90s`, `30m`, `24h`, `7d` or `2w`, or a time in ISO 8601. A time without a
+    zone is UTC, as all times in Kafka and in the tables are.
     """
     text = text.strip()
     if text == "now":

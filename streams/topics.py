@@ -44,7 +44,8 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """A topic and its event, None for records byte for byte as they came. For its readers see `pipeline`.
 
     `open`: whether services may write to it. On other topics only records that Headrace has signed count.
-    `personal`: whether its records hold texts or names of users. `max_bytes` is the size of the largest record.
+    `personal`: whether its records hold texts or names of users. `max_bytes` is the size of the largest
+    record.
     """
 
     name: str

@@ -91,7 +91,8 @@ class MiniLmEmbedder:
                 embedding = self._threads.submit(self._embed_each, texts[turn])
             except RuntimeError as error:
                 raise EmbeddingUnavailable("the embedder is closed: make a new one") from error
-            vectors[turn] = await asyncio.wrap_future(embedding)
+            embedded = await asyncio.wrap_future(embedding)
+            vectors[turn] = embedded
         return vectors
 
     def covers(self, text: str) -> bool:

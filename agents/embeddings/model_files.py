@@ -55,7 +55,7 @@ class WeightFiles:
 
     @classmethod
     def find(cls, package: str = PACKAGE) -> Self:
-        """Locate the files of the installed `package`, without importing it; or raise `ConfigurationError`."""
+        """Locate the files of the installed package without importing it, or raise `ConfigurationError`."""
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ConfigurationError(
@@ -134,8 +134,8 @@ def model_version(files: WeightFiles) -> str:
 def find_or_build(files: WeightFiles, cache_dir: Path) -> Path:
     """Return the file of the model for these weights, building it (in a second) where it is not cached.
 
-    Several processes may do this at once: each writes a file of its own and renames it into place, and
-    since all build the same bytes it does not matter who is last. Raises `ConfigurationError` where the folder
+    Several processes may do this at once: each writes a file of its own and renames it into place, and since
+    all build the same bytes it does not matter who is last. Raises `ConfigurationError` where the folder
     cannot be written.
     """
     path = cache_dir / f"{MODEL_NAME}-{model_version(files)}.onnx"

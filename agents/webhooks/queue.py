@@ -93,9 +93,9 @@ def end_arguments(webhook_id: str, lane: Lane) -> tuple[list[str], list[str | in
 class WebhookQueue:
     """The queue. Every step is one atomic script, and raises `StoreUnavailable` where Redis does not answer.
 
-    At most `max_bytes` may wait in all. The webhooks of one tenant to one host may take a quarter of it; those
-    of one tenant, or to one host, as much as is still free. `waiting_bytes` is how much waited in all when the
-    last claim found nothing. Workers' clocks must agree to within seconds.
+    At most `max_bytes` may wait in all. The webhooks of one tenant to one host may take a quarter of it;
+    those of one tenant, or to one host, as much as is still free. `waiting_bytes` is how much waited in all
+    when the last claim found nothing. Workers' clocks must agree to within seconds.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ class Usage(Event, frozen=True, kw_only=True, omit_defaults=False):
     """The tokens of a call: `input_tokens` with those read from and written to the provider's prompt cache.
 
     `cache_write_1h_tokens` are those of the written that are kept for an hour instead of five minutes;
-    `output_tokens` include reasoning. `estimated`: some counts are our own, because the provider reported none
-    or impossible ones. `service_tier` is as the provider reports it; OpenAI's `default` is `standard`.
+    `output_tokens` include reasoning. `estimated`: some counts are our own, because the provider reported
+    none or impossible ones. `service_tier` is as the provider reports it; OpenAI's `default` is `standard`.
     """
 
     input_tokens: int = 0

@@ -34,9 +34,9 @@ class Delta(Event, frozen=True, kw_only=True):
 class Reply(Event, frozen=True, kw_only=True):
     """The one terminal reply of a request.
 
-    `similarity` is the cosine of the question and the cached one; `pii_detected` what was redacted. A `repeat`
-    is the stored reply to a request that was sent again. `replay` is how often an operator replayed the
-    request's dead letter: the reply with the highest counts.
+    `similarity` is the cosine of the question and the cached one; `pii_detected` what was redacted. A
+    `repeat` is the stored reply to a request that was sent again. `replay` is how often an operator replayed
+    the request's dead letter: the reply with the highest counts.
     """
 
     request_id: str

@@ -26,9 +26,9 @@ async def create_topics(
 ) -> list[str]:
     """Create the topics that do not exist yet, and return their names when they can be used.
 
-    All stage topics must have the same number of partitions, because a request keeps its partition on its way.
-    `extra` are reply topics of upstream services, to be created too; patterns among them are ignored. Raises
-    `ConfigurationError` where the broker refuses a topic, e.g. for its replication factor.
+    All stage topics must have the same number of partitions, because a request keeps its partition on its
+    way. `extra` are reply topics of upstream services, to be created too; patterns among them are ignored.
+    Raises `ConfigurationError` where the broker refuses a topic, e.g. for its replication factor.
     """
     wanted = [_new_topic(topic, partitions, replication) for topic in topics]
     wanted += [

@@ -175,8 +175,9 @@ async def restored(redis: Redis, reply: Reply | None, *, beside: Reply | None = 
         return reply
     wanted = reply.embeddings
     size = wanted.count * wanted.dimensions * 4
-    found = beside.embeddings.vectors if beside is not None and beside.embeddings is not None else b""
-    if len(found) != size:
+    at_hand = beside.embeddings if beside is not None else None
+    found: object = at_hand.vectors if at_hand is not None else b""
+    if at_hand is None or len(at_hand.vectors) != size:
         found = await redis.get(vectors_key(reply.request_id))
     if not isinstance(found, bytes) or len(found) != size:
         return reply

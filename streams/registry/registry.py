@@ -91,8 +91,8 @@ def fingerprint(request: Requested, tenant: str) -> str:
 class RequestRegistry:
     """The state of each request, in Redis. Every method raises `StoreUnavailable`.
 
-    An entry is kept for `ttl_s` seconds, the vectors of a reply for `vectors_ttl_s`; while not `keeps_vectors`,
-    repeats get replies without vectors.
+    An entry is kept for `ttl_s` seconds, the vectors of a reply for `vectors_ttl_s`; while not
+    `keeps_vectors`, repeats get replies without vectors.
     """
 
     def __init__(
@@ -222,9 +222,9 @@ class RequestRegistry:
         """Store the reply and close the list of waiters.
 
         A second call returns the reply that was stored first. A reply from before the latest replay counts as
-        done. An outcome without provider calls (not `knows_spend`), e.g. of an earlier stage that got the record
-        again after its deadline, must not settle a request that has calls: `SpendPending` is raised until the
-        outcome with the calls is settled.
+        done. An outcome without provider calls (not `knows_spend`), e.g. of an earlier stage that got the
+        record again after its deadline, must not settle a request that has calls: `SpendPending` is raised
+        until the outcome with the calls is settled.
         """
         bare, vectors = taken_out(reply)
         with store_faults("settling a request"):

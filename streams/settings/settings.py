@@ -103,8 +103,7 @@ class Settings(
 def load_settings(**overrides: object) -> Settings:
     """Read and check the settings.
 
-    Raises:
-        ConfigurationError: one line per wrong or missing variable, each with what it must be.
+    The `ConfigurationError` has one line per wrong or missing variable, each with what it must be.
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them

@@ -179,7 +179,7 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
     services: Collection[Service] = frozenset()
 
     def check_url(self, url: str) -> str:
-        """Return the host of a URL in lower case; `InvalidRequest` where it is not allowed. Asks no name server."""
+        """Return a URL's host in lower case, or raise `InvalidRequest`. No name server is asked."""
         if not self.enabled:
             raise InvalidRequest(
                 "webhooks are off here: HEADRACE_WEBHOOK_SECRET, which they are signed with, is not set",

@@ -14,8 +14,8 @@ class InjectionRule:
 
     `hints` are lower-case substrings, separated by `|`. The pattern is tried only on a text that holds one of
     them, so that an ordinary prompt takes microseconds. `pattern` is a case-insensitive regular expression in
-    which one blank stands for whatever separates two words (blanks, a line break, a little punctuation). Every
-    repetition is bounded.
+    which one blank stands for whatever separates two words (blanks, a line break, a little punctuation).
+    Every repetition is bounded.
     """
 
     id: str
