@@ -42,10 +42,9 @@ log = structlog.get_logger(__name__)
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the stage.
+    """`threshold` is the least cosine of two queries that may have the same answer.
 
-    `threshold` is the least cosine of two queries that may have the same answer, `checked_by` the fingerprint
-    of the output policy.
+    `checked_by` is the fingerprint of the output policy.
     """
 
     threshold: float
@@ -93,14 +92,26 @@ class CacheStage:
         except InvalidRequest as fault:
             return outcome_emits(envelope, Status.FAILED, error=input_error_info(fault))
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
-        slot, wanted = self._slot(envelope, rendered), cache_directives(envelope.request.headrace_cache)
+        slot = cache_slot(
+            envelope,
+            rendered.messages,
+            rendered.prompt,
+            model=rendered.model,
+            max_temperature=self._settings.max_temperature,
+            vectors=self._embedder.name if self._embedder else "",
+            checked_by=self._settings.checked_by,
+        )
+        wanted = cache_directives(envelope.request.headrace_cache)
         if slot is None or not wanted.store:
             return self._miss(envelope, rendered, None, _BYPASS)
         asker = f"{envelope.request_id}:{envelope.replay}"
         slot, lookup, answer = await self._look_up(slot, rendered.messages, asker, wanted)
         if answer is not None:
             return _hit(envelope, lookup, answer)
-        await self._note_miss(asker)
+        try:
+            await self._cache.note_miss(asker)
+        except StoreUnavailable as fault:
+            log.warning("cache.miss_not_noted", request=asker, error=str(fault))
         return self._miss(envelope, rendered, slot, lookup)
 
     async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
@@ -121,17 +132,6 @@ class CacheStage:
             model=model,
             max_output_tokens=min(request.max_tokens or max_tokens, MODELS[model].max_output_tokens),
             prompt=prompt,
-        )
-
-    def _slot(self, envelope: Envelope, rendered: _Rendered) -> CacheSlot | None:
-        return cache_slot(
-            envelope,
-            rendered.messages,
-            rendered.prompt,
-            model=rendered.model,
-            max_temperature=self._settings.max_temperature,
-            vectors=self._embedder.name if self._embedder else "",
-            checked_by=self._settings.checked_by,
         )
 
     async def _look_up(
@@ -187,12 +187,6 @@ class CacheStage:
             cache_slot=slot,
         )
         return (Emit.to(self.spec.next, event, key=envelope.request_id),)
-
-    async def _note_miss(self, asker: str) -> None:
-        try:
-            await self._cache.note_miss(asker)
-        except StoreUnavailable as fault:
-            log.warning("cache.miss_not_noted", request=asker, error=str(fault))
 
     async def _with_vector(self, slot: CacheSlot, messages: tuple[Message, ...]) -> CacheSlot:
         """Return the slot with its vector, where a similar query may have the same answer.

@@ -240,13 +240,6 @@ class _Encoder:
         )
 
 
-def _score_bias(graph: Emitter) -> str:
-    """Zero for tokens and `_MASKED_SCORE` for padding, `(batch, 1, 1, tokens)`."""
-    padding = graph.cast_float(graph.op("Sub", graph.ints(1), ATTENTION_MASK))
-    bias = graph.op("Mul", padding, graph.floats(_MASKED_SCORE))
-    return graph.op("Unsqueeze", bias, graph.ints([1, 2]))
-
-
 def build_model(tensors: Tensors, shape: BertShape, precision: Precision) -> onnx.ModelProto:
     """Build the checked ONNX model of the encoder with its weights inside."""
     graph = Emitter()
@@ -257,15 +250,14 @@ def build_model(tensors: Tensors, shape: BertShape, precision: Precision) -> onn
         precision=precision,
         text_shape=graph.op("Shape", INPUT_IDS),
     )
-    score_bias = _score_bias(graph)
+    # Zero for tokens and `_MASKED_SCORE` for padding, `(batch, 1, 1, tokens)`.
+    padding = graph.cast_float(graph.op("Sub", graph.ints(1), ATTENTION_MASK))
+    masked = graph.op("Mul", padding, graph.floats(_MASKED_SCORE))
+    score_bias = graph.op("Unsqueeze", masked, graph.ints([1, 2]))
     states = encoder.embeddings()
     for index in range(shape.layers):
         states = encoder.layer(states, score_bias, index)
     graph.nodes.append(helper.make_node("Identity", [encoder.pooled(states)], [EMBEDDING]))
-    return _model(graph, shape)
-
-
-def _model(graph: Emitter, shape: BertShape) -> onnx.ModelProto:
     inputs = [
         helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"])
         for name in (INPUT_IDS, ATTENTION_MASK)

@@ -51,7 +51,13 @@ def validate(request: ChatRequested, limits: RequestLimits) -> int:
     problem = schema_problem(request.response_format)
     if problem is not None:
         raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
-    _check_model_limit(request)
+    model = MODELS[request.model] if request.model is not None else None
+    if model is not None and (request.max_tokens or 0) > model.max_output_tokens:
+        raise InvalidRequest(
+            f"max_tokens must be at most {model.max_output_tokens} for {request.model}",
+            code="invalid_value",
+            param="max_tokens",
+        )
     return _check_tokens(request, limits)
 
 
@@ -60,16 +66,6 @@ def check_size(request: ChatRequested, most: int, *, what: str = "the request") 
     size = len(encode(request))
     if size > most:
         raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
-
-
-def _check_model_limit(request: ChatRequested) -> None:
-    if request.model is None or request.max_tokens is None:
-        return
-    most = MODELS[request.model].max_output_tokens
-    if request.max_tokens > most:
-        raise InvalidRequest(
-            f"max_tokens must be at most {most} for {request.model}", code="invalid_value", param="max_tokens"
-        )
 
 
 def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:

@@ -135,22 +135,17 @@ class Journal:
 
     async def lease_states(self, leases: Sequence[Lease]) -> list[LeaseState]:
         """Return of each lease whether it still stands and its request is still wanted."""
+        answers: list[tuple[int, bytes | None]] = []
         with store_faults("looking up claims in the journal"):
-            answers = [
-                answer
-                for at in range(0, len(leases), _LOOK_BATCH)
-                for answer in await self._look_at(leases[at : at + _LOOK_BATCH])
-            ]
+            for at in range(0, len(leases), _LOOK_BATCH):
+                batch = leases[at : at + _LOOK_BATCH]
+                keys = [key for lease in batch for key in _both_keys(lease)]
+                args = [each for lease in batch for each in (lease.record, lease.attempt, lease.replay)]
+                answers += await self._look(keys=keys, args=args)
         return [
             LeaseState(held=not fenced, cancelled=reason.decode() if reason else None)
             for fenced, reason in answers
         ]
-
-    async def _look_at(self, leases: Sequence[Lease]) -> list[tuple[int, bytes | None]]:
-        keys = [key for lease in leases for key in _both_keys(lease)]
-        args = [each for lease in leases for each in (lease.record, lease.attempt, lease.replay)]
-        answers: list[tuple[int, bytes | None]] = await self._look(keys=keys, args=args)
-        return answers
 
     async def calls(self, request_id: str, *, record: str) -> JournaledCalls:
         """Return the calls for a request; none where another record holds it, which will book them."""

@@ -1,8 +1,7 @@
 """Creates the topics: an explicit step that can be repeated. Brokers never create them by themselves."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -72,14 +71,10 @@ async def _until_led(admin: AIOKafkaAdminClient, names: Collection[str]) -> None
     """
     while True:
         described = await admin.describe_topics(list(names))
-        if described and all(map(_is_led, described)):
+        faults = [each["error_code"] for topic in described for each in (topic, *topic["partitions"])]
+        if described and not any(faults):
             return
         await asyncio.sleep(_LOOK_AGAIN_S)
-
-
-def _is_led(topic: Mapping[str, Any]) -> bool:
-    partitions = topic["partitions"]
-    return topic["error_code"] == 0 and all(each["error_code"] == 0 for each in partitions)
 
 
 def _created(name: str, code: int, message: str | None) -> bool:

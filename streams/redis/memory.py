@@ -97,7 +97,9 @@ class MemoryWatch:
             )
         before, self.latest = self.latest, memory_of(info)
         if before is None or before.state is not self.latest.state:
-            _log_state(self.latest)
+            worrying = self.latest.state in (MemoryState.LOW, MemoryState.FULL) or self.latest.note
+            write = log.warning if worrying else log.info
+            write("store.memory", **msgspec.structs.asdict(self.latest) | {"state": self.latest.state.value})
         return self.latest
 
     async def _look_on(self) -> None:
@@ -134,8 +136,3 @@ def _note(limit: int, info: dict[str, Any]) -> str | None:
     if policy != "noeviction":
         return f"Redis evicts ({policy}), and the journal with it: set its maxmemory-policy to noeviction"
     return None
-
-
-def _log_state(memory: StoreMemory) -> None:
-    write = log.warning if memory.state in (MemoryState.LOW, MemoryState.FULL) or memory.note else log.info
-    write("store.memory", **msgspec.structs.asdict(memory) | {"state": memory.state.value})

@@ -56,10 +56,9 @@ class CancelAnswer(StrEnum):
 
 
 class RequestState(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a request and its tenant.
+    """The state of a request. `cancelled` is the reason of a cancellation.
 
-    `cancelled` is the reason of a cancellation. `reply_to` is the address of deltas and reply; None if only
-    the reply is known.
+    `reply_to` is the address of deltas and reply; None if only the reply is known.
     """
 
     tenant: str
@@ -175,10 +174,8 @@ async def restored(redis: Redis, reply: Reply | None, *, beside: Reply | None = 
         return reply
     wanted = reply.embeddings
     size = wanted.count * wanted.dimensions * 4
-    at_hand = beside.embeddings if beside is not None else None
-    found: object = at_hand.vectors if at_hand is not None else b""
-    if at_hand is None or len(at_hand.vectors) != size:
-        found = await redis.get(vectors_key(reply.request_id))
+    at_hand = beside.embeddings.vectors if beside is not None and beside.embeddings is not None else b""
+    found = at_hand if len(at_hand) == size else await redis.get(vectors_key(reply.request_id))
     if not isinstance(found, bytes) or len(found) != size:
         return reply
     return msgspec.structs.replace(reply, embeddings=msgspec.structs.replace(wanted, vectors=found))
