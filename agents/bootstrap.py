@@ -6,12 +6,12 @@ from typing import Any, TypeAlias
 
 from prometheus_client import CollectorRegistry
 
-import agents.cache.wiring
+import agents.cache.stage
 import agents.cost.stage
 import agents.embedding_stage.stage
-import agents.guardrail.wiring
+import agents.guardrail.stage
 import agents.llm.stage
-import agents.output.wiring
+import agents.output.stage
 from agents.loading import Loaded
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.group_consumer import REBALANCE_TIMEOUT_S
@@ -24,7 +24,7 @@ from agents.runner.stage_runner import StageRunner
 from agents.runner.watchdog import BrokerEndOffsets, WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Stage
-from agents.webhooks.wiring import webhook_intake
+from agents.webhooks.intake import webhook_intake
 from agents.worker_ports import WorkerPorts, open_ports
 from streams import pipeline
 from streams.errors import ConfigurationError
@@ -36,11 +36,11 @@ Builder: TypeAlias = Callable[[WorkerPorts, AsyncExitStack], Awaitable[Stage[Any
 
 #: The wiring: one line per stage.
 BUILDERS: Mapping[StageSpec, Builder] = {
-    pipeline.GUARDRAIL: agents.guardrail.wiring.build,
+    pipeline.GUARDRAIL: agents.guardrail.stage.build,
     pipeline.EMBEDDINGS: agents.embedding_stage.stage.build,
-    pipeline.CACHE: agents.cache.wiring.build,
+    pipeline.CACHE: agents.cache.stage.build,
     pipeline.LLM: agents.llm.stage.build,
-    pipeline.OUTPUT: agents.output.wiring.build,
+    pipeline.OUTPUT: agents.output.stage.build,
     pipeline.COST: agents.cost.stage.build,
 }
 

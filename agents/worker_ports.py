@@ -19,7 +19,7 @@ from streams.settings import Settings
 
 
 class WorkerPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stages of a worker share. What only one stage needs is made in its `build` function."""
+    """What the stages of a worker share. What only one stage needs is made where the stage is built."""
 
     settings: Settings
     loaded: Loaded

@@ -15,7 +15,7 @@ from streams.errors import (
     TransientFault,
 )
 from streams.events import ErrorInfo, Reply, Status
-from streams.registry.cancellation import cancelled_error
+from streams.registry.entries import cancelled_error
 from streams.registry.registry import TOO_MANY_REPEATS
 from streams.serving.errors import NO_RETRY, REPLAYED, ApiError, invalid, outage
 

@@ -28,7 +28,7 @@ from streams.events import (
     ScoreSource,
 )
 from streams.publisher import Emit
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 from streams.request_rules.feedback import score_id_of, value_of
 from streams.serving.errors import not_found
 from streams.serving.fastapi_errors import errors

@@ -20,8 +20,7 @@ from ingest.follow.reply_hub import ReplyHub
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.kafka.record_auth import RecordAuth
-from streams.kafka.send_gate import SendGate
-from streams.publisher import Publisher
+from streams.publisher import Publisher, SendGate
 from streams.redis import connection
 from streams.redis.memory import MemoryWatch
 from streams.registry.registry import RequestRegistry

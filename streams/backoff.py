@@ -39,12 +39,8 @@ def spread(wait_s: float, *, jitter: float, luck: float) -> float:
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule of waits that doubles with each failure, up to a limit.
 
-    `Backoff(first_s=0.1, max_s=2.0, jitter=0)` waits 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, … seconds.
-
-    Attributes:
-        first_s: the wait after the first failure, in seconds.
-        max_s: the longest wait, in seconds, before jitter.
-        jitter: see `spread`.
+    `Backoff(first_s=0.1, max_s=2.0, jitter=0)` waits 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2, … seconds; for `jitter`
+    see `spread`.
     """
 
     first_s: float = 0.1
@@ -76,18 +72,9 @@ async def retry(
 ) -> T:
     """Return what `step` returns, trying again while it raises `on`.
 
-    Args:
-        step: the call. It must do no harm when it is made twice.
-        on: the faults after which another try makes sense. Any other exception is raised at once.
-        backoff: the waits between two tries.
-        attempts: the number of tries, at least 1; without end by default.
-        remaining_s: returns the seconds until the deadline. No wait goes beyond it.
-        on_failure: called with the number of failures so far and the fault, before each wait.
-        sleep: waits. Where it returns False, the last fault is raised.
-        luck: returns random numbers from 0 to 1.
-
-    Raises:
-        E: the last fault, where the tries or the time are used up, or the wait was cut short.
+    A step must do no harm when it is made twice. The last fault is raised where `attempts` are used up, where
+    the wait would go beyond `remaining_s` (the seconds until the deadline), or where `sleep` returns False.
+    `on_failure` is called before each wait, with the number of failures so far and the fault.
     """
     failures = 0
     while True:

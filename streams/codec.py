@@ -13,7 +13,7 @@ import msgspec
 
 from streams.errors import UndecodableRecord
 from streams.events import Event
-from streams.kafka.record_batches import UNREADABLE
+from streams.kafka.clients import UNREADABLE
 from streams.request_rules.faults import explain
 
 SCHEMA_VERSION = 1
@@ -39,9 +39,8 @@ def encode(event: Event) -> bytes:
 def decode(data: bytes | None, event: type[E], headers: Headers = ()) -> E:
     """Return the event in `data`.
 
-    Raises:
-        UndecodableRecord: no bytes, not JSON, not this event, or a newer schema version. The message says
-            where in the record, and what was expected.
+    Raises `UndecodableRecord` for no bytes, no JSON, another event or a newer schema version; the message
+    says where in the record, and what was expected.
     """
     if data is None:
         unreadable = header_text(headers, UNREADABLE)

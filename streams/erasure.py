@@ -121,11 +121,8 @@ def erasure_emit(erasure: Erasure) -> Emit:
 class ErasureFeed:
     """Reads the topic to its end for each question. It connects with the first question.
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: how long one answer may take; the first one reads the whole topic.
-        auth: recognises the records that Headrace wrote; others are ignored.
+    `timeout_s` bounds one answer; the first one reads the whole topic. Records that Headrace did not write,
+    by `auth`, are ignored.
     """
 
     def __init__(
@@ -151,11 +148,7 @@ class ErasureFeed:
         await self._kafka.close()
 
     async def current(self) -> ErasureList:
-        """Return the list with everything that was ordered before the call; the same object if nothing was.
-
-        Raises:
-            KafkaUnavailable: no broker answered in time, or the topic does not exist.
-        """
+        """Return the list with all that was ordered before the call; the same object if nothing was."""
         async with self._asking:
             try:
                 async with asyncio.timeout(self._timeout_s):

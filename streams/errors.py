@@ -1,22 +1,7 @@
 """The exceptions of Headrace, as one tree.
 
-    HeadraceError
-    ├── ConfigurationError      a setting is missing or wrong: the process does not start
-    ├── InputError              the sender's mistake: tell the sender, never retry
-    │   ├── UndecodableRecord   bytes on a topic that are not the event they should be
-    │   ├── UnauthenticRecord   a record on one of our topics that Headrace did not write
-    │   └── InvalidRequest      a request that is well-formed and still cannot be served
-    ├── Undeliverable           a record that no retry can bring onto its topic
-    │   ├── RecordTooLarge      it is larger than the topic allows
-    │   ├── TopicRefused        its topic does not take it: internal, no right to write, a policy
-    │   └── UnknownTopic        its topic or partition does not exist
-    └── TransientFault          somebody else's outage: wait and retry inside the deadline
-        ├── KafkaUnavailable
-        ├── StoreUnavailable    Redis
-        │   ├── StoreFull       its memory is full, or nearly: nothing new is taken
-        │   └── StoreDenied     it refuses our user or password; at start: ConfigurationError
-        ├── ClickHouseUnavailable
-        └── EmbeddingUnavailable
+A sender's mistake (`InputError`) is told to the sender, and never retried. An `Undeliverable` record becomes
+a dead letter. A `TransientFault` is retried inside the deadline.
 
 Faults of LLM providers have their own tree in `agents/providers/faults.py`: the rest of the system sees a
 completion, a fallback or a degraded answer instead.
@@ -32,12 +17,10 @@ class ConfigurationError(HeadraceError):
 
 
 class InputError(HeadraceError):
-    """The sender's mistake.
+    """The sender's mistake. The `message` says what is wrong and what to change.
 
-    Attributes:
-        message: what is wrong and what to change, for the sender to read.
-        code: a stable machine-readable code, e.g. ``context_length_exceeded``.
-        param: the path of the offending field, e.g. ``messages[0].content``, if there is one.
+    `code` is stable, e.g. ``context_length_exceeded``; `param` the path of the field,
+    ``messages[0].content``.
     """
 
     def __init__(self, message: str, *, code: str = "invalid_request", param: str | None = None) -> None:
@@ -68,7 +51,10 @@ class RecordTooLarge(Undeliverable):
 
 
 class TopicRefused(Undeliverable):
-    """A sender's topic refuses a record. On our own topics that counts as `KafkaUnavailable`."""
+    """A sender's topic refuses a record: it is internal, gives no right to write, or has a policy.
+
+    On our own topics that counts as `KafkaUnavailable`.
+    """
 
 
 class UnknownTopic(Undeliverable):
@@ -76,11 +62,9 @@ class UnknownTopic(Undeliverable):
 
 
 class TransientFault(HeadraceError):
-    """A dependency did not answer. Retrying later may succeed.
+    """A dependency did not answer. Retrying after `retry_after_s` seconds may succeed.
 
-    Attributes:
-        retry_after_s: how long to wait before the next try, in seconds.
-        in_place: whether the record may wait in its stage. Later records with its key then wait, too.
+    `in_place`: whether the record may wait in its stage. Later records with its key then wait, too.
     """
 
     in_place = True

@@ -32,15 +32,11 @@ GROUP_PREFIX = "headrace."
 
 
 class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumer group: what it reads and writes.
+    """A consumer group: it reads `source` and writes `emits`, besides the dead letters.
 
-    Attributes:
-        name: its name in commands, logs, metrics, dead letters and the consumer group.
-        source: the topic that it reads.
-        emits: the topics that it writes, besides the dead letters.
-        in_flight: the setting that bounds how many records it works on at once.
-        replayable: whether `headrace dlq replay` may send a record of its source again.
-        process: the command that runs it: `headrace worker` or `headrace analytics`.
+    `name` is its name in commands, logs, metrics, dead letters and the consumer group; `in_flight` the
+    setting that bounds how many records it works on at once. `replayable`: whether `headrace dlq replay` may
+    send a record of its source again. `headrace worker` or `headrace analytics` runs it (`process`).
     """
 
     name: str
@@ -62,16 +58,13 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def max_in_flight(self, settings: Settings) -> int:
         """Return how many records it works on at once."""
-        found: int = getattr(settings, self.in_flight)
-        return found
+        return int(getattr(settings, self.in_flight))
 
 
 class StageSpec(ConsumerSpec, frozen=True, kw_only=True):
-    """A stage.
+    """A stage hands a request on to `next`; `emits` holds its other topics, without the retry topic.
 
-    Attributes:
-        next: where it hands a request on to; `emits` holds its other topics, without the retry topic.
-        spends: whether it calls a paid model. It may then work on a record until its request's deadline.
+    `spends`: whether it calls a paid model. It may then work on a record until its request's deadline.
     """
 
     next: Topic
@@ -130,10 +123,7 @@ FEEDBACK = ConsumerSpec(
 )
 #: Brings records on the retry topic back to the stage that put them aside.
 RELAY = ConsumerSpec(
-    name="retries",
-    source=topics.RETRIES,
-    emits=(topics.OUTCOMES, topics.REPLIES),
-    replayable=False,
+    name="retries", source=topics.RETRIES, emits=(topics.OUTCOMES, topics.REPLIES), replayable=False
 )
 #: Posts the webhooks of requests that have ended.
 WEBHOOKS = ConsumerSpec(name="webhooks", source=topics.WEBHOOKS)

@@ -1,7 +1,8 @@
 """Publishes records; every send is acknowledged by the broker before it returns."""
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import msgspec
@@ -9,14 +10,71 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streams.codec import encode
-from streams.errors import RecordTooLarge, UnknownTopic
+from streams.errors import KafkaUnavailable, RecordTooLarge, UnknownTopic
 from streams.events import Event
 from streams.kafka.producer import Producer, send_fault
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
-from streams.kafka.record_sizes import MAX_KEPT_BYTES, record_bytes
-from streams.kafka.send_gate import SendGate
 from streams.pipeline import TOPICS
-from streams.topics import Topic
+from streams.topics import MAX_KEPT_BYTES, Topic, record_bytes
+
+_RETRY_AFTER_S = 2.0
+
+
+class SendGate:
+    """Lets sends through while the broker acknowledges, and refuses them at once in a long outage.
+
+    Sends wait out a short outage, such as a broker's restart. After `max_silence_s` without an
+    acknowledgement one send at a time still tries whether the broker is back, and all others are refused; the
+    first acknowledgement opens the gate again. At most `max_waiting` sends wait at once.
+    """
+
+    def __init__(
+        self, *, max_silence_s: float, max_waiting: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_silence_s = max_silence_s
+        self._max_waiting = max_waiting
+        self._clock = clock
+        self._waiting = 0
+        self._unanswered_since: float | None = None
+        self._failed_at: float | None = None
+
+    @property
+    def silent_s(self) -> float:
+        """How long no send has been acknowledged while some waited or failed, in seconds."""
+        return self._clock() - self._unanswered_since if self._unanswered_since is not None else 0.0
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Surround one send, or refuse it with `KafkaUnavailable`; inside, that tells of a silent broker."""
+        self._enter()
+        try:
+            yield
+        except KafkaUnavailable:
+            self._failed_at = self._clock()
+            raise
+        else:
+            self._unanswered_since, self._failed_at = self._clock(), None
+        finally:
+            self._waiting -= 1
+            if not self._waiting and self._failed_at is None:
+                self._unanswered_since = None
+
+    def _enter(self) -> None:
+        if self._waiting >= self._max_waiting:
+            raise KafkaUnavailable(
+                f"{self._waiting} sends wait for the broker already", retry_after_s=_RETRY_AFTER_S
+            )
+        if self._waiting and self.silent_s >= self._max_silence_s:
+            raise KafkaUnavailable(
+                f"the broker has acknowledged nothing for {self.silent_s:.0f} s",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        failed_s = self._clock() - self._failed_at if self._failed_at is not None else 0.0
+        if not self._waiting and failed_s >= self._max_silence_s:
+            self._unanswered_since, self._failed_at = None, None  # that outage may be over
+        self._waiting += 1
+        if self._unanswered_since is None:
+            self._unanswered_since = self._clock()
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,12 +116,8 @@ class Publisher:
     that a refused record could break. Nothing is compressed: it saves nothing at the size of our records, and
     a client without optional codecs can read a reply.
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: how long one send may take, retries by the client included.
-        gate: refuses sends in a long outage; without one, each waits for as long as it may take.
-        auth: signs the records of our own topics.
+    `timeout_s` bounds one send, retries by the client included. Without a `gate` each send waits so long in
+    an outage, too. `auth` signs the records of our own topics.
     """
 
     def __init__(
@@ -114,15 +168,10 @@ class Publisher:
         await self.stop()
 
     async def publish(self, emit: Emit) -> Position:
-        """Send one record and wait until the broker has it.
+        """Send one record and wait until the broker has it, or raise `KafkaUnavailable` or `Undeliverable`.
 
-        Raises:
-            KafkaUnavailable: refused by the gate, or not acknowledged in time: the record may have been
-                written
-                nevertheless, and its readers must recognise a repeat.
-            RecordTooLarge: the record is larger than its topic allows.
-            TopicRefused: the topic, which is not one of ours, never takes the record.
-            UnknownTopic: the topic (if it is not one of ours) or the partition does not exist.
+        A record that was not acknowledged in time may have been written nevertheless: its readers must
+        recognise a repeat.
         """
         topic = TOPICS.get(emit.topic)
         known = topic is not None and emit.partition is None

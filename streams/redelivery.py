@@ -2,7 +2,8 @@
 
 A record that comes again holds the key, value and headers of the first one, byte for byte, and headers that
 say which record that was. It stands for it everywhere: it has the same address, and was written at the same
-time.
+time. A dead letter has headers that say what went wrong where; if the record is too large for the topic, it
+has only the record's place and size.
 """
 
 import re
@@ -14,6 +15,8 @@ import msgspec
 
 from streams.codec import header_text
 from streams.kafka.record_auth import RESERVED_PREFIX, UNSIGNED, RecordAuth
+from streams.publisher import Emit
+from streams.topics import DEAD_LETTERS, record_bytes
 
 _RECORD = "__streams.origin.record"
 _TIMESTAMP = "__streams.origin.timestamp"
@@ -38,15 +41,12 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """What the headers of a record say about former deliveries; of a first delivery, nothing.
+    """What the headers of a record say about former deliveries; of a first delivery, nothing. Times: Unix ms.
 
-    Attributes:
-        record: the first record's place in the log.
-        timestamp_ms: when the first record was written, Unix ms.
-        attempt: how often it has been put aside since it was last replayed.
-        not_before_ms: when it is to be worked on again, Unix ms.
-        replay: how often it was replayed from the dead letters.
-        replayed_at_ms: when it was last replayed, Unix ms: its deadline counts from there.
+    `record` and `timestamp_ms` are the first record's place and time. `attempt` is how often it has been put
+    aside since it was last replayed, and `not_before_ms` when it is to be worked on again. `replay` is how
+    often it was replayed from the dead letters, at `replayed_at_ms` the last time: its deadline counts from
+    there.
     """
 
     record: str | None = None
@@ -70,11 +70,7 @@ class Redelivery(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a reader of `topic` may believe of it: anybody may write headers.
 
         A copy is on the topic of its first record, and is not older than the first record or the replay. So a
-        record cannot pass for one of another topic, and no time lies after the record's own.
-
-        Args:
-            topic: where the record that carries the headers is.
-            timestamp_ms: when that record was written, Unix ms.
+        record cannot pass for one of another topic, and no time lies after the record's own, `timestamp_ms`.
         """
         if self.topic != topic:
             return FIRST_DELIVERY
@@ -110,14 +106,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     A copy of a record (put aside, or replayed) stands for the first one: `address`, `written_ms` and
     `written_at` are the first record's, and the journal, the registry and ids are built from these. The
-    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms`. See docs/redelivery.md.
+    copy's own place is in `topic`, `partition`, `offset` and `timestamp_ms` (Unix ms, by its producer's or
+    the broker's clock). See docs/redelivery.md.
 
-    Attributes:
-        topic: where it was read; so are `partition` and `offset`.
-        timestamp_ms: when it was written, by its producer's or the broker's clock, Unix ms.
-        headers: of a record that is not authentic, without those that only Headrace writes.
-        again: which former deliveries it stands for.
-        authentic: whether Headrace wrote it; see `streams.kafka.record_auth`.
+    `again` says which former deliveries it stands for; `authentic`, whether Headrace wrote it (see
+    `streams.kafka.record_auth`). If not, `headers` lack those that only Headrace writes.
     """
 
     topic: str
@@ -208,13 +201,9 @@ def put_aside(record: Record, *, not_before_ms: int, reason: str) -> Headers:
 
 
 def replayed(headers: Headers, *, record: str, timestamp_ms: int, at_ms: int) -> Headers:
-    """Return the headers of the copy that replays a dead letter.
+    """Return the headers of the copy that replays a dead letter, from the dead letter's.
 
-    Args:
-        headers: of the dead letter.
-        record: the place of the record that died.
-        timestamp_ms: when that record was written.
-        at_ms: now; its deadline counts from here.
+    `record` and `timestamp_ms` are place and time of the record that died. Its deadline counts from `at_ms`.
     """
     before = redelivery(headers)
     return (
@@ -233,3 +222,30 @@ def _record(text: str | None) -> str | None:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= 15 else None
+
+
+ERROR_PREFIX = "__streams.errors."
+#: The size of a record whose bytes are left out.
+OMITTED = ERROR_PREFIX + "omitted-bytes"
+_MAX_MESSAGE_CHARS = 2_000
+#: The largest size of the headers below: a message of four-byte characters, and seven short ones.
+_REASON_BYTES = 16 * 1024
+
+
+def dead_letter(record: Record, *, stage: str, fault: BaseException) -> Emit:
+    """Return the dead letter of a record."""
+    reason = {
+        "exception": type(fault).__name__,
+        "message": str(fault)[:_MAX_MESSAGE_CHARS],
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp": str(record.timestamp_ms),
+        "stage": stage,
+    }
+    why = tuple((ERROR_PREFIX + name, text.encode("utf-8", "replace")) for name, text in reason.items())
+    size = record_bytes(record.key, record.value, record.headers)
+    if size + _REASON_BYTES > DEAD_LETTERS.max_bytes:
+        omitted = (*why, (OMITTED, str(size).encode()))
+        return Emit(topic=DEAD_LETTERS.name, key=None, value=None, headers=omitted)
+    return Emit(topic=DEAD_LETTERS.name, key=record.key, value=record.value, headers=(*record.headers, *why))

@@ -31,9 +31,6 @@ async def cancel_and_wait(*tasks: "asyncio.Future[Any] | None") -> None:
     Each is cancelled until it has ended: Python 3.11's `asyncio.wait_for`, which aiokafka uses, swallows a
     cancellation that arrives together with the result it waits for. What a task raises because it is
     cancelled is dropped. A fault that it had before is left for whoever asks for its result.
-
-    Args:
-        tasks: those that are None or have ended are passed over.
     """
     running = {task for task in tasks if task is not None and not task.done()}
     pending = running
@@ -51,15 +48,8 @@ async def run_unless(
 ) -> Finished[T] | None:
     """Run `work` until it ends or `interrupt` does. Both have ended on return, whatever happens.
 
-    Args:
-        interrupt: waits for what makes the work needless: a client that leaves, a process that stops.
-        work: cancelled when the interrupt comes first.
-
-    Returns:
-        The work's result; None where it was interrupted.
-
-    Raises:
-        Exception: what `work` or `interrupt` raises.
+    `interrupt` waits for what makes the work needless: a client that leaves, a process that stops. Return the
+    work's result, or None where it was interrupted; raise what either of them raises.
     """
     working = asyncio.ensure_future(work)
     interrupting = asyncio.ensure_future(interrupt)
@@ -89,10 +79,6 @@ async def event_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def until_disconnect(receive: Receive) -> None:
-    """Return when the HTTP client has left.
-
-    Args:
-        receive: the ASGI channel of the request, whose body must have been read.
-    """
+    """Return when the HTTP client has left; the body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -12,15 +12,10 @@ FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_moment(text: str, *, now: datetime) -> datetime:
-    """Return the time that a text names, in UTC.
+    """Return the time that a text names, in UTC; `ValueError` for no time.
 
-    Args:
-        text: `now`, an age such as `90s`, `30m`, `24h`, `7d` or `2w`, or a time in ISO 8601. A time without a
-            zone is UTC, as all times in Kafka and in the tables are.
-        now: what ages are counted from; it has a zone.
-
-    Raises:
-        ValueError: it is none of these.
+    It is `now`, an age such as `90s`, `30m`, `24h`, `7d` or `2w`, or a time in ISO 8601. A time without a
+    zone is UTC, as all times in Kafka and in the tables are.
     """
     text = text.strip()
     if text == "now":
@@ -35,11 +30,7 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
 
 
 def utc(at: datetime) -> datetime:
-    """Return a time in UTC; one without a zone is UTC already.
-
-    Raises:
-        ValueError: in UTC it would be before year 1, or after 9999.
-    """
+    """Return a time in UTC; one without a zone is UTC already. `ValueError` before year 1 and after 9999."""
     if at.tzinfo is None:
         return at.replace(tzinfo=UTC)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from agents.cache.time_dependence import depends_on_time
+from agents.cache.veto import depends_on_time
 from streams.events import CacheSlot, ChatRequested, Envelope, Message, PromptRef
 
 #: Fields of a request that are not part of the question, and why. Every other field is.

@@ -1,6 +1,7 @@
 """The cache stage: chooses the prompt, renders it, and looks for an answer that may be given again."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import msgspec
@@ -8,11 +9,14 @@ import structlog
 
 from agents.cache.slot import cache_slot
 from agents.cache.veto import veto
+from agents.checks.output_policy import OutputPolicy
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.intake.replies import input_error_info, outcome_emits
+from agents.loading import embedder_of
 from agents.prompts import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from agents.worker_ports import WorkerPorts
 from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
@@ -38,10 +42,9 @@ log = structlog.get_logger(__name__)
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the stage.
+    """`threshold` is the least cosine of two queries that may have the same answer.
 
-    `threshold` is the least cosine of two queries that may have the same answer, `checked_by` the fingerprint
-    of the output policy.
+    `checked_by` is the fingerprint of the output policy.
     """
 
     threshold: float
@@ -89,14 +92,26 @@ class CacheStage:
         except InvalidRequest as fault:
             return outcome_emits(envelope, Status.FAILED, error=input_error_info(fault))
         envelope = msgspec.structs.replace(envelope, prompt=rendered.prompt)
-        slot, wanted = self._slot(envelope, rendered), cache_directives(envelope.request.headrace_cache)
+        slot = cache_slot(
+            envelope,
+            rendered.messages,
+            rendered.prompt,
+            model=rendered.model,
+            max_temperature=self._settings.max_temperature,
+            vectors=self._embedder.name if self._embedder else "",
+            checked_by=self._settings.checked_by,
+        )
+        wanted = cache_directives(envelope.request.headrace_cache)
         if slot is None or not wanted.store:
             return self._miss(envelope, rendered, None, _BYPASS)
         asker = f"{envelope.request_id}:{envelope.replay}"
         slot, lookup, answer = await self._look_up(slot, rendered.messages, asker, wanted)
         if answer is not None:
             return _hit(envelope, lookup, answer)
-        await self._note_miss(asker)
+        try:
+            await self._cache.note_miss(asker)
+        except StoreUnavailable as fault:
+            log.warning("cache.miss_not_noted", request=asker, error=str(fault))
         return self._miss(envelope, rendered, slot, lookup)
 
     async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
@@ -117,17 +132,6 @@ class CacheStage:
             model=model,
             max_output_tokens=min(request.max_tokens or max_tokens, MODELS[model].max_output_tokens),
             prompt=prompt,
-        )
-
-    def _slot(self, envelope: Envelope, rendered: _Rendered) -> CacheSlot | None:
-        return cache_slot(
-            envelope,
-            rendered.messages,
-            rendered.prompt,
-            model=rendered.model,
-            max_temperature=self._settings.max_temperature,
-            vectors=self._embedder.name if self._embedder else "",
-            checked_by=self._settings.checked_by,
         )
 
     async def _look_up(
@@ -184,12 +188,6 @@ class CacheStage:
         )
         return (Emit.to(self.spec.next, event, key=envelope.request_id),)
 
-    async def _note_miss(self, asker: str) -> None:
-        try:
-            await self._cache.note_miss(asker)
-        except StoreUnavailable as fault:
-            log.warning("cache.miss_not_noted", request=asker, error=str(fault))
-
     async def _with_vector(self, slot: CacheSlot, messages: tuple[Message, ...]) -> CacheSlot:
         """Return the slot with its vector, where a similar query may have the same answer.
 
@@ -213,4 +211,24 @@ def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Seque
     )
     return outcome_emits(
         msgspec.structs.replace(envelope, cache=lookup), Status.CACHED, completion=completion
+    )
+
+
+async def build(ports: WorkerPorts, resources: AsyncExitStack) -> CacheStage:
+    """Return the stage, with its embedding model loaded."""
+    settings = ports.settings
+    embedder = await embedder_of(settings, ports.loaded)
+    if embedder is not None:
+        resources.callback(embedder.close)
+    return CacheStage(
+        CacheSettings(
+            threshold=settings.cache_threshold,
+            default_model=settings.default_model,
+            default_max_tokens=settings.default_max_tokens,
+            max_temperature=settings.cache_max_temperature,
+            checked_by=OutputPolicy.from_settings(settings).fingerprint,
+        ),
+        ports.prompts,
+        ports.cache,
+        embedder,
     )

@@ -52,12 +52,9 @@ BANNED: tuple[BannedRule, ...] = (
 class OutputPolicy:
     """What to do about what an answer may hold.
 
-    Attributes:
-        banned: Phrases that block the answer.
-        redact_pii: Types replaced by their label, unless the user's own message held that value.
-        block_pii: Types that block the answer instead, with the same exception.
-        leak_chars: Letters and digits of the system prompt in a row (separators not counted) that make a
-            leak; a shorter prompt leaks when four fifths of it are repeated.
+    `redact_pii` are types replaced by their label, unless the user's own message held that value; `block_pii`
+    block the answer instead, with the same exception. `leak_chars` letters and digits of the system prompt in
+    a row (separators not counted) make a leak; a shorter prompt leaks when four fifths of it are repeated.
     """
 
     banned: tuple[BannedRule, ...] = BANNED
@@ -92,15 +89,10 @@ DEFAULT_POLICY = OutputPolicy()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerVerdict:
-    """The verdict on an answer.
+    """The verdict on an answer. `rule` blocked it: `banned.…`, `prompt_leak`, `pii.…`.
 
-    Attributes:
-        passed: Whether the answer may be shown.
-        rule: The rule that blocked it: `banned.…`, `prompt_leak`, `pii.…`.
-        text: What may be shown: the whole answer with redactions, or where it is blocked all that stands
-            before the blocked span.
-        redactions: What was replaced; character offsets into the answer as the model gave it.
-        flags: Remarks that block nothing: `refusal`, `truncated`, `empty`.
+    `text` may be shown: the whole answer with redactions, or where it is blocked all that stands before the
+    blocked span. `redactions` were replaced; their offsets are into the answer as the model gave it.
     """
 
     passed: bool

@@ -32,13 +32,8 @@ class _MatchedRun:
 class LeakTracker:
     """Follows an answer, in whatever chunks it comes, and says where a leak begins or may have begun.
 
-    Args:
-        prompt: the system prompt or template text. Its first 4,000 words count.
-        quotable: text that the answer may repeat although the prompt holds it: the user's message.
-        leak_chars: letters and digits in a row that make a leak.
-
-    Attributes:
-        leak_at: where the first leak begins (characters from the start of the answer), once there is one.
+    The first 4,000 words of `prompt` count. The answer may repeat what is `quotable`: the user's message.
+    `leak_at` is where the first leak begins (characters from the start of the answer), once there is one.
     """
 
     def __init__(self, prompt: str, *, quotable: str = "", leak_chars: int = 48) -> None:
@@ -88,7 +83,11 @@ class LeakTracker:
         if self.leak_at is not None:
             return None
         fragment = self._carry.casefold()
-        starts = [r.start for p, r in self._runs.items() if self._expects(p, fragment)]
+        starts = [
+            run.start
+            for at, run in self._runs.items()
+            if at < len(self._tokens) and self._tokens[at].startswith(fragment)
+        ]
         if starts:
             return min(starts)
         return self._carry_at if fragment else None
@@ -98,9 +97,6 @@ class LeakTracker:
         fragment = self._carry.casefold()
         index = bisect_left(self._sorted, fragment)
         return index < len(self._sorted) and self._sorted[index].startswith(fragment)
-
-    def _expects(self, position: int, fragment: str) -> bool:
-        return position < len(self._tokens) and self._tokens[position].startswith(fragment)
 
     def _is_leak(self, end: int, run: _MatchedRun) -> bool:
         """Whether the run up to word `end` of the prompt is a leak: long, and no quotation."""

@@ -48,12 +48,8 @@ class StreamingGuard:
     """Checks one answer as it is written.
 
     All offsets are characters from the start of the answer. The buffer holds what is unpublished, and some
-    context on its left.
-
-    Args:
-        policy: what blocks an answer, and what is redacted in it.
-        instructions: the system prompt or template text, which the answer must not repeat.
-        user_text: the user's own message: personal data and passages in it may be repeated.
+    context on its left. The answer must not repeat `instructions`, the system prompt or template text.
+    Personal data and passages in `user_text`, the user's own message, may be repeated.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from streams import pipeline
 from streams.errors import StoreUnavailable
 from streams.events import Envelope, LlmCall, OutcomeReached, Reply, Status, Timing
 from streams.publisher import Emit
-from streams.registry.kept_vectors import taken_out
+from streams.registry.entries import taken_out
 from streams.registry.registry import RequestRegistry, Settlement
 from streams.topics import LEDGER, LOGS
 

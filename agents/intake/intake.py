@@ -30,7 +30,6 @@ from agents.stage import Record
 from streams.codec import header, header_text
 from streams.errors import InputError, InvalidRequest, UnauthenticRecord
 from streams.events import Envelope, ErrorInfo, Reply, ReplyAddress, Requested, Status
-from streams.kafka.record_sizes import MAX_HEADER_BYTES, MAX_HEADERS
 from streams.publisher import Emit
 from streams.registry.registry import (
     TOO_MANY_REPEATS,
@@ -41,6 +40,7 @@ from streams.registry.registry import (
 )
 from streams.request_rules.chat import check_depth, check_ids, check_moment
 from streams.request_rules.sent_requests import check_fields
+from streams.topics import MAX_HEADER_BYTES, MAX_HEADERS
 
 #: The headers of a request that are read as text.
 _TEXT_HEADERS = ("ce_id", "kafka_replyTopic", "traceparent")

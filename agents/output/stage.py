@@ -1,6 +1,7 @@
 """The output stage: checks a model's whole answer and its format, and keeps it for the cache."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from agents.intake.replies import outcome_emits
 from agents.prompts import PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from agents.worker_ports import WorkerPorts
 from streams import events, pipeline
 from streams.errors import TransientFault
 from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
@@ -165,3 +167,8 @@ def _malformed(envelope: Envelope, completion: Completion, problem: str) -> Sequ
         completion=msgspec.structs.replace(completion, content=""),
         error=error,
     )
+
+
+async def build(ports: WorkerPorts, _: AsyncExitStack) -> OutputStage:
+    """Return the stage."""
+    return OutputStage(ports.prompts, ports.cache, policy=OutputPolicy.from_settings(ports.settings))

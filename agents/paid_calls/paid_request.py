@@ -21,7 +21,7 @@ from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
 from streams.events import Completion, Envelope, ErrorInfo, LlmCall, OutcomeReached, Status
 from streams.models import STANDARD_TIER, Model
-from streams.registry.cancellation import cancelled_error
+from streams.registry.entries import cancelled_error
 
 _PSEUDONYM_CHARS = 32
 

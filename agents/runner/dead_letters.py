@@ -13,7 +13,6 @@ from agents.intake.replies import (
     webhook_emits,
 )
 from agents.stage import Record
-from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
 from streams.events import (
     ChatRequested,
@@ -28,6 +27,7 @@ from streams.events import (
 )
 from streams.pipeline import ENTRANCES
 from streams.publisher import Emit
+from streams.redelivery import dead_letter
 
 _ENTRANCES = frozenset(topic.name for topic in ENTRANCES)
 

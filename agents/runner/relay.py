@@ -17,11 +17,10 @@ from agents.runner.in_flight import RecordWork
 from agents.runner.record_sender import RecordPublisher, RecordSender, stamped, timing
 from agents.stage import Record, instant
 from streams import codec, pipeline
-from streams.dead_letters import dead_letter
 from streams.errors import InputError, UndecodableRecord
 from streams.events import Event
 from streams.publisher import Emit
-from streams.redelivery import Redelivery, redelivery
+from streams.redelivery import Redelivery, dead_letter, redelivery
 from streams.tasks import event_within
 from streams.topics import Topic
 

@@ -25,11 +25,10 @@ from agents.runner.record_retry import (
 from agents.runner.record_sender import Sleep
 from agents.stage import Delivery, Record, RecoversCalls, Stage, Superseded
 from streams import codec
-from streams.dead_letters import dead_letter
 from streams.errors import InputError, TransientFault, UnauthenticRecord
 from streams.events import Event, OutcomeReached
 from streams.publisher import Emit
-from streams.redelivery import put_aside
+from streams.redelivery import dead_letter, put_aside
 from streams.topics import RETRIES
 
 log = structlog.get_logger(__name__)

@@ -23,10 +23,10 @@ from agents.runner.record_sender import (
 from agents.runner.stage_handler import StageDecision, StageHandler
 from agents.stage import Delivery, Record, Superseded
 from streams.backoff import retry as retry_step
-from streams.dead_letters import dead_letter
 from streams.errors import TransientFault, UnknownTopic
 from streams.events import Reply
 from streams.publisher import Emit
+from streams.redelivery import dead_letter
 
 _TRIES_TO_NOTE_DELIVERY = 5
 

@@ -110,15 +110,10 @@ class Journal:
         return _claim(lease, answer)
 
     async def begin_call(self, lease: Lease, call: BegunCall, *, after: int = 0) -> int:
-        """Note a call that is about to be made.
+        """Note a call that is about to be made. After `Fenced` or `Cancelled` it must not be made.
 
-        Returns:
-            The call's number among all calls for the request, by whatever attempt, from 1. It is higher than
-            `after`, the number of the caller's last call.
-
-        Raises:
-            Fenced: a newer attempt works on the request, or it has its reply; do not make the call.
-            Cancelled: the request is cancelled; do not make the call.
+        Return its number among all calls for the request, by whatever attempt, from 1. It is higher than
+        `after`, the number of the caller's last call.
         """
         holder: _Args = [lease.record, lease.attempt, lease.replay]
         args = [*holder, _encoder.encode(call), after, lease.deadline_ms, self._ttl_s]
@@ -140,22 +135,17 @@ class Journal:
 
     async def lease_states(self, leases: Sequence[Lease]) -> list[LeaseState]:
         """Return of each lease whether it still stands and its request is still wanted."""
+        answers: list[tuple[int, bytes | None]] = []
         with store_faults("looking up claims in the journal"):
-            answers = [
-                answer
-                for at in range(0, len(leases), _LOOK_BATCH)
-                for answer in await self._look_at(leases[at : at + _LOOK_BATCH])
-            ]
+            for at in range(0, len(leases), _LOOK_BATCH):
+                batch = leases[at : at + _LOOK_BATCH]
+                keys = [key for lease in batch for key in _both_keys(lease)]
+                args = [each for lease in batch for each in (lease.record, lease.attempt, lease.replay)]
+                answers += await self._look(keys=keys, args=args)
         return [
             LeaseState(held=not fenced, cancelled=reason.decode() if reason else None)
             for fenced, reason in answers
         ]
-
-    async def _look_at(self, leases: Sequence[Lease]) -> list[tuple[int, bytes | None]]:
-        keys = [key for lease in leases for key in _both_keys(lease)]
-        args = [each for lease in leases for each in (lease.record, lease.attempt, lease.replay)]
-        answers: list[tuple[int, bytes | None]] = await self._look(keys=keys, args=args)
-        return answers
 
     async def calls(self, request_id: str, *, record: str) -> JournaledCalls:
         """Return the calls for a request; none where another record holds it, which will book them."""

@@ -33,11 +33,8 @@ class LostCall(msgspec.Struct, frozen=True, kw_only=True):
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """The right to work on a request: it ends when another attempt takes over.
 
-    Attributes:
-        record: the record that holds the request, as ``topic:partition:offset``.
-        attempt: the number of the claim, which fences older ones.
-        deadline_ms: the request's deadline, Unix ms.
-        replay: which run of the request it is, as in its envelope.
+    `record` holds the request: ``topic:partition:offset``. `attempt` is the number of the claim, which fences
+    older ones; `replay` the run of the request, as in its envelope; `deadline_ms` is in Unix ms.
     """
 
     request_id: str
@@ -79,9 +76,8 @@ class LeaseState(msgspec.Struct, frozen=True, kw_only=True):
 class JournaledCalls(msgspec.Struct, frozen=True, kw_only=True):
     """The calls for a request that the journal knows.
 
-    Attributes:
-        lost_calls: those without a noted end: they may have been billed, and their answers are lost.
-        known_calls: those whose end was noted, as they were booked.
+    `lost_calls` have no noted end: they may have been billed, and their answers are lost. `known_calls` are
+    those whose end was noted, as they were booked.
     """
 
     lost_calls: tuple[LostCall, ...] = ()

@@ -8,32 +8,66 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Never
 
 import msgspec
 import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from agents.runner.record_sender import RecordPublisher
-from agents.webhooks.counts import WebhookCounts
-from agents.webhooks.delivery_decision import (
+from agents.webhooks.posting import (
     DeliveryResult,
     Done,
     Rejected,
     RetryDelivery,
     TryLater,
+    WebhookPoster,
     decide,
 )
-from agents.webhooks.posting import WebhookPoster
 from agents.webhooks.queue import ClaimedWebhook, Lane, WebhookQueue
 from streams import codec, pipeline
 from streams.backoff import retry
-from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, StoreUnavailable, TransientFault, Undeliverable
 from streams.events import WebhookDue
-from streams.registry.reply_view import reply_json
+from streams.redelivery import dead_letter
+from streams.registry.entries import reply_json
 from streams.tasks import cancel_and_wait, event_within
 from streams.webhooks.signing import signature
+
+_OUTCOMES = ("delivered", "gone", "retried", "dead_lettered")
+
+
+class WebhookCounts:
+    """Counts tries by outcome, the webhooks being sent now, and the bytes that wait."""
+
+    def __init__(self) -> None:
+        self._outcomes = Counter[str]()
+        self.in_flight = 0
+        self.waiting_bytes = 0
+
+    def count(self, outcome: str) -> None:
+        """Count a try by its outcome."""
+        self._outcomes[outcome] += 1
+
+    def __getitem__(self, outcome: str) -> int:
+        return self._outcomes[outcome]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics. Every outcome has a sample from the start: a rate then sees its first count."""
+        tries = CounterMetricFamily("headrace_webhooks", "Tries to deliver a webhook.", labels=["outcome"])
+        for outcome in _OUTCOMES:
+            tries.add_metric([outcome], self._outcomes[outcome])
+        yield tries
+        yield GaugeMetricFamily(
+            "headrace_webhooks_in_flight", "Webhooks that are being sent.", value=self.in_flight
+        )
+        yield GaugeMetricFamily(
+            "headrace_webhooks_waiting_bytes",
+            "Bytes that wait in Redis, for all workers.",
+            value=self.waiting_bytes,
+        )
+
 
 #: How often the queue is asked for webhooks that another worker has added, or that are due again.
 _POLL_S = 0.5
@@ -120,11 +154,7 @@ class Deliverer:
             self._news.clear()
 
     async def begin_next(self) -> bool:
-        """Begin with the next webhook that is due. Return whether there was one, and room for it.
-
-        Raises:
-            StoreUnavailable: Redis does not answer.
-        """
+        """Begin with the next webhook that is due. Return whether there was one, and room for it."""
         if len(self._tasks) >= self._limits.in_flight:
             return False
         claimed = await self._queue.claim(lend_s=self._limits.timeout_s + _NOTE_S, busy=self._busy())
@@ -226,11 +256,7 @@ class Deliverer:
         await self._insist(lambda: self._queue.end(claimed))
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take a step in Redis, several times if need be.
-
-        Raises:
-            StoreUnavailable: Redis stays away; the webhook can be claimed again after its lease.
-        """
+        """Try a step in Redis a few times. Where Redis stays away, the webhook's lease runs out."""
         await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
 
 

@@ -1,19 +1,25 @@
 """From the topic to the queue: a webhook's record is acknowledged once Redis has it."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 
 import structlog
 
 from agents.runner.in_flight import RecordWork
 from agents.runner.record_sender import RecordPublisher, RecordSender
 from agents.stage import Record
+from agents.webhooks.deliverer import Deliverer, DeliveryLimits, WebhookCounts
+from agents.webhooks.posting import WebhookPoster
 from agents.webhooks.queue import Added, Lane, WebhookQueue
+from agents.worker_ports import WorkerPorts
 from streams import codec, pipeline
 from streams.backoff import retry
-from streams.dead_letters import dead_letter
 from streams.errors import HeadraceError, InputError, StoreUnavailable, UnauthenticRecord
 from streams.events import WebhookDue
+from streams.redelivery import dead_letter
+from streams.tasks import cancel_and_wait
 from streams.webhooks.signing import webhook_id
 from streams.webhooks.targets import Targets
 
@@ -52,10 +58,9 @@ class WebhookIntake:
         self._monotonic = monotonic
 
     async def run(self, record: Record, work: RecordWork) -> bool:
-        """Put a record into the queue, however long Redis is away.
+        """Put a record into the queue or make it a dead letter, however long Redis is away.
 
-        Returns:
-            Whether the queue or a dead letter has it. False: the partition is being taken away.
+        False means that neither was done: the partition is being taken away.
         """
         try:
             due, lane = self._read(record)
@@ -92,11 +97,7 @@ class WebhookIntake:
             return None
 
     def _read(self, record: Record) -> tuple[WebhookDue, Lane]:
-        """Return what a record asks for, and where it queues.
-
-        Raises:
-            InputError: it asks for nothing that could be done.
-        """
+        """Return what a record asks for, and where it queues; `InputError` where nothing can be done."""
         if not record.authentic:
             raise UnauthenticRecord("Headrace has not written this record")
         due = codec.decode(record.value, WebhookDue, record.headers)
@@ -106,3 +107,36 @@ class WebhookIntake:
         log.warning("webhook.dead_lettered", at=record.place, reason=str(fault))
         work.is_dead = True
         await self._sender.send_all((dead_letter(record, stage=pipeline.WEBHOOKS.name, fault=fault),))
+
+
+async def webhook_intake(
+    ports: WorkerPorts, wait: Callable[[float], Awaitable[bool]], resources: AsyncExitStack
+) -> WebhookIntake:
+    """Return what takes the records of the webhooks' topic, and begin to send what waits."""
+    settings, counts = ports.settings, WebhookCounts()
+    ports.metrics.register(counts)
+    queue = WebhookQueue(
+        ports.redis, max_bytes=settings.webhook_max_waiting_bytes, has_room=ports.memory.has_room
+    )
+    posts = WebhookPoster(
+        settings.webhook_targets,
+        timeout_s=settings.webhook_timeout_s,
+        in_flight=settings.webhook_in_flight,
+    )
+    resources.push_async_callback(posts.close)
+    limits = DeliveryLimits(
+        in_flight=settings.webhook_in_flight,
+        per_host=settings.webhook_per_host,
+        attempts=settings.webhook_attempts,
+        timeout_s=settings.webhook_timeout_s,
+        dead_letter_s=settings.kafka_timeout_s,
+    )
+    deliverer = Deliverer(
+        queue, posts, ports.publisher, keys=settings.webhook_keys, limits=limits, counts=counts
+    )
+    resources.push_async_callback(deliverer.settle)
+    if settings.webhook_keys:  # without a secret nothing is sent, and what waits goes on waiting for one
+        resources.push_async_callback(cancel_and_wait, asyncio.create_task(deliverer.run()))
+    return WebhookIntake(
+        queue, ports.publisher, targets=settings.webhook_targets, wait=wait, on_added=deliverer.wake
+    )

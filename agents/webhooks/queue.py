@@ -93,15 +93,9 @@ def end_arguments(webhook_id: str, lane: Lane) -> tuple[list[str], list[str | in
 class WebhookQueue:
     """The queue. Every step is one atomic script, and raises `StoreUnavailable` where Redis does not answer.
 
-    Args:
-        redis: its timeouts bound every step.
-        max_bytes: how many bytes may wait in all. The webhooks of one tenant to one host may take a quarter
-            of it; those of one tenant, or to one host, as much as is still free.
-        has_room: whether Redis has memory for one more.
-        clock: the time, in seconds since the epoch. Workers' clocks must agree to within seconds.
-
-    Attributes:
-        waiting_bytes: how much waited in all when the last claim found nothing.
+    At most `max_bytes` may wait in all. The webhooks of one tenant to one host may take a quarter of it;
+    those of one tenant, or to one host, as much as is still free. `waiting_bytes` is how much waited in all
+    when the last claim found nothing. Workers' clocks must agree to within seconds.
     """
 
     def __init__(
@@ -124,8 +118,7 @@ class WebhookQueue:
     async def add(self, webhook_id: str, *, lane: Lane, record: Record) -> Added:
         """Add a webhook that is due now. Adding it again changes nothing, unless an operator replays it.
 
-        Raises:
-            StoreFull: Redis is nearly full; the webhook's record waits in Kafka.
+        Raises `StoreFull` while Redis is nearly full: the webhook's record waits in Kafka.
         """
         if not self._has_room():
             raise StoreFull("Redis: adding a webhook failed: its memory is nearly full")

@@ -17,8 +17,7 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from streams.errors import HeadraceError
-from streams.webhooks.addresses import Service, address_of
-from streams.webhooks.targets import Targets
+from streams.webhooks.targets import Service, Targets, address_of
 
 #: Returns the addresses of a host, as `socket.getaddrinfo` does.
 LookUp = Callable[[str, int], Awaitable[list[tuple[socket.AddressFamily, str]]]]
@@ -47,11 +46,7 @@ class SystemResolver:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="webhook-names")
 
     async def __call__(self, host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
-        """Return the addresses of a host.
-
-        Raises:
-            OSError: there is no such host.
-        """
+        """Return the addresses of a host; `OSError` for none."""
         resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._threads, resolve)
         return [(family, str(address[0])) for family, _, _, _, address in found]
@@ -78,8 +73,7 @@ class TargetGuard:
     async def refresh(self) -> None:
         """Resolve our own services' names, if the cache is stale. One that is not found keeps its addresses.
 
-        Raises:
-            ServiceUnresolved: a service was never resolved, and it may be in an allowed network.
+        Raises `ServiceUnresolved` for one that was never resolved, and may be in an allowed network.
         """
         async with self._fresh:
             if self._clock() < self._stale_at:
@@ -112,11 +106,7 @@ class TargetGuard:
         return ForbiddenTarget(f"{host} is {address}, an address that is not allowed: it {objection}")
 
     def open_socket(self, info: AddrInfoType) -> socket.socket:
-        """Check the address of a connection, however it was resolved, and return its socket.
-
-        Raises:
-            ForbiddenTarget: it may not go there.
-        """
+        """Return the socket of a connection; `ForbiddenTarget` for its address, however it was resolved."""
         family, kind, protocol, _, address = info
         if refusal := self.refusal("the host", str(address[0]), int(address[1])):
             raise refusal
@@ -133,12 +123,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the allowed addresses of a host, a few at most.
-
-        Raises:
-            ForbiddenTarget: it has none.
-            OSError: there is no such host.
-        """
+        """Return the allowed addresses of a host, a few at most; `ForbiddenTarget` where none is allowed."""
         found = await self._look_up(host, port)
         wanted = [each for each in found if family in (socket.AF_UNSPEC, each[0])]
         refusals = [self._guard.refusal(host, address, port) for _, address in wanted]

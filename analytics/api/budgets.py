@@ -20,7 +20,7 @@ from analytics.api.queries import QUERY_ERRORS, faults_as_errors
 from analytics.reports.query_service import QueryService, TenantScope
 from analytics.reports.result_formats import JSON
 from analytics.status import Clock, utc_now
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 from streams.serving.fastapi_errors import errors
 from streams.serving.responses import JsonResponse
 

@@ -17,11 +17,11 @@ from analytics.sink.batches import ConsumedRecord, InsertBlock, SinkBatch, split
 from analytics.sink.rows import RequestRows, rows_of
 from analytics.status import Clock, ConsumerStatus, SinkStatus, utc_now
 from streams.codec import decode
-from streams.dead_letters import dead_letter
 from streams.erasure import ErasureFeed, ErasureList, Subject
 from streams.errors import InputError, UnauthenticRecord, Undeliverable
 from streams.events import RequestLog
 from streams.publisher import Publisher
+from streams.redelivery import dead_letter
 
 log = structlog.get_logger(__name__)
 

@@ -28,7 +28,7 @@ from analytics.reports.query import Bound
 from headrace.cli.console import fail, out, progress
 from headrace.ops.terminal_text import printable
 from streams.errors import ClickHouseUnavailable, ConfigurationError, HeadraceError, InputError
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 
 _PIECE_BYTES = 1 << 16
 #: The most rows that a table shows; a file has them all.

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from streams.errors import ClickHouseUnavailable
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 
 Row = Mapping[str, Any]
 

@@ -20,8 +20,8 @@ from ingest.openai.chat_completions import completion
 from ingest.services import Services, ServicesDep
 from ingest.submit.http_message import cache_header, deadline_header, idempotency_key, read_body, user_header
 from streams.events import Reply
+from streams.registry.entries import reply_view
 from streams.registry.registry import RequestState
-from streams.registry.reply_view import reply_view
 from streams.serving.api_keys import Caller
 from streams.serving.errors import REPLAYED, error_body
 from streams.serving.fastapi_errors import errors

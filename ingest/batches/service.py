@@ -26,7 +26,7 @@ from ingest.errors import as_api_error, conflict
 from ingest.submit.http_message import traceparent_of
 from ingest.submit.submission import PreparedRequest, Submissions
 from streams.errors import HeadraceError
-from streams.registry.cancellation import BY_SENDER
+from streams.registry.entries import BY_SENDER
 from streams.registry.registry import RequestRegistry, RequestSummary
 from streams.serving.api_keys import Caller
 from streams.serving.errors import ApiError, not_found, unavailable

@@ -17,7 +17,7 @@ from ingest.services import ServicesDep
 from ingest.submit.http_message import decode_body, read_body
 from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.events import ErrorInfo, Reply
-from streams.registry.reply_view import plain, reply_view
+from streams.registry.entries import plain, reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import error_body
 from streams.serving.responses import PageFile, page_files, sender, to_json

@@ -31,9 +31,8 @@ from ingest.submit.request_reply import (
     state_of,
 )
 from streams.events import MAX_DEADLINE_MS, Status
-from streams.registry.cancellation import BY_SENDER
+from streams.registry.entries import BY_SENDER, reply_view
 from streams.registry.registry import CancelAnswer, SubmissionState
-from streams.registry.reply_view import reply_view
 from streams.request_rules.sent_requests import HINTS
 from streams.serving.errors import REPLAYED, invalid
 from streams.serving.fastapi_errors import errors

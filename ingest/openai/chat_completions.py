@@ -18,7 +18,7 @@ from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import ErrorInfo, Reply, Usage
 from streams.models import STANDARD_TIER
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 from streams.serving.api_keys import Caller
 from streams.serving.errors import error_body
 

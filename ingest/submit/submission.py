@@ -26,7 +26,7 @@ from streams.codec import event_headers
 from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit, Publisher
-from streams.registry.cancellation import CLIENT_DISCONNECTED
+from streams.registry.entries import CLIENT_DISCONNECTED
 from streams.registry.registry import RequestRegistry, SubmissionState, correlation_origin, fingerprint
 from streams.request_rules.chat import check_chat
 from streams.serving.api_keys import Caller

@@ -10,6 +10,5 @@ Unknown fields are ignored: an older reader understands a newer writer.
 """
 
 from streams.events.envelope import *
-from streams.events.operations import *
 from streams.events.requests import *
 from streams.events.results import *

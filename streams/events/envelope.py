@@ -19,16 +19,11 @@ class ErrorInfo(Event, frozen=True, kw_only=True):
 
 
 class Usage(Event, frozen=True, kw_only=True, omit_defaults=False):
-    """The tokens of a call.
+    """The tokens of a call: `input_tokens` with those read from and written to the provider's prompt cache.
 
-    Attributes:
-        input_tokens: all of the prompt, cached and cache-written tokens included.
-        output_tokens: all of the answer, reasoning included.
-        cached_tokens: read from the provider's prompt cache.
-        cache_write_tokens: written to that cache.
-        cache_write_1h_tokens: those of them that are kept for an hour instead of five minutes.
-        estimated: some counts are our own, because the provider reported none or impossible ones.
-        service_tier: as the provider reports it; OpenAI's `default` is `standard`.
+    `cache_write_1h_tokens` are those of the written that are kept for an hour instead of five minutes;
+    `output_tokens` include reasoning. `estimated`: some counts are our own, because the provider reported
+    none or impossible ones. `service_tier` is as the provider reports it; OpenAI's `default` is `standard`.
     """
 
     input_tokens: int = 0

@@ -1,4 +1,1 @@
-"""Kafka clients, their faults, the limits of records, and how records are signed.
-
-Begin with `clients`; `streams.publisher` is how processes send.
-"""
+"""Kafka clients, what their faults mean, and how records are signed. Begin with `clients`."""

@@ -38,11 +38,8 @@ class KafkaInspector:
             begins, ends = await kafka.beginning_offsets(partitions), await kafka.end_offsets(partitions)
             async for record in kafka.read_between(begins, ends): ...
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        client_id: the name that the broker's logs and metrics show.
-        timeout_s: how long one call may take, and how long reading may go without progress.
-        committed_only: leave out the records of transactions that are not committed.
+    `timeout_s` bounds one call, and how long reading may go without progress. `committed_only` leaves out the
+    records of transactions that are not committed.
     """
 
     def __init__(
@@ -145,11 +142,7 @@ class KafkaInspector:
     async def read_between(
         self, begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
     ) -> AsyncGenerator[ConsumerRecord, None]:
-        """Yield the records from `begins` up to but without `ends`, each partition's in order.
-
-        Raises:
-            KafkaUnavailable: nothing has come for `timeout_s`.
-        """
+        """Yield the records from `begins` up to but without `ends`, each partition's in order."""
         left = {each: at for each, at in begins.items() if at < ends[each]}
         moved_at = time.monotonic()
         while left:

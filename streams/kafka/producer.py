@@ -54,12 +54,8 @@ class Producer:
 
     An idempotent producer numbers its batches. After the broker refuses one (e.g. it is too large for the
     topic) it refuses all that follow as out of order. Such a producer is replaced. Its pending sends fail,
-    and their callers try again.
-
-    Args:
-        build: makes a producer that is not started.
-        bootstrap: the brokers' addresses, for messages.
-        timeout_s: what starting, stopping and one send may take, in seconds.
+    and their callers try again. `build` makes a producer that is not started. `timeout_s` bounds starting,
+    stopping and one send.
     """
 
     def __init__(self, build: Callable[[], AIOKafkaProducer], *, bootstrap: str, timeout_s: float) -> None:
@@ -94,12 +90,7 @@ class Producer:
         partition: int | None,
         timestamp_ms: int | None,
     ) -> RecordMetadata:
-        """Send one record and wait until the broker has it.
-
-        Raises:
-            KafkaError, OSError, TimeoutError: as aiokafka raises them; see `send_fault`.
-            KafkaUnavailable: it is not started.
-        """
+        """Send one record and wait until the broker has it. Faults are aiokafka's own: see `send_fault`."""
         producer = self._started()
         if key is None and value is None:
             sending = _send_bare(producer, topic, headers, partition, timestamp_ms)

@@ -54,8 +54,7 @@ class RecordAuth:
     def from_settings(cls, settings: Settings) -> Self:
         """Return the installation's; its default key is derived from the Redis password.
 
-        Raises:
-            ConfigurationError: there is no key, and signing is not switched off.
+        Raises `ConfigurationError` where there is no key, and signing is not switched off.
         """
         if settings.record_signing == "off":
             return cls()

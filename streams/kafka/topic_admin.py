@@ -1,8 +1,7 @@
 """Creates the topics: an explicit step that can be repeated. Brokers never create them by themselves."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
@@ -26,17 +25,9 @@ async def create_topics(
 ) -> list[str]:
     """Create the topics that do not exist yet, and return their names when they can be used.
 
-    Args:
-        bootstrap: host:port of the brokers, separated by commas.
-        partitions: of each new topic. All stage topics must have the same number, because a request keeps its
-            partition on its way.
-        replication: the replication factor of each new topic.
-        topics: which of Headrace's topics.
-        extra: reply topics of upstream services, to be created too; patterns among them are ignored.
-
-    Raises:
-        KafkaUnavailable: no broker answered.
-        ConfigurationError: the broker refuses a topic, e.g. for its replication factor.
+    All stage topics must have the same number of partitions, because a request keeps its partition on its
+    way. `extra` are reply topics of upstream services, to be created too; patterns among them are ignored.
+    Raises `ConfigurationError` where the broker refuses a topic, e.g. for its replication factor.
     """
     wanted = [_new_topic(topic, partitions, replication) for topic in topics]
     wanted += [
@@ -80,14 +71,10 @@ async def _until_led(admin: AIOKafkaAdminClient, names: Collection[str]) -> None
     """
     while True:
         described = await admin.describe_topics(list(names))
-        if described and all(map(_is_led, described)):
+        faults = [each["error_code"] for topic in described for each in (topic, *topic["partitions"])]
+        if described and not any(faults):
             return
         await asyncio.sleep(_LOOK_AGAIN_S)
-
-
-def _is_led(topic: Mapping[str, Any]) -> bool:
-    partitions = topic["partitions"]
-    return topic["error_code"] == 0 and all(each["error_code"] == 0 for each in partitions)
 
 
 def _created(name: str, code: int, message: str | None) -> bool:

@@ -17,11 +17,9 @@ DIGEST_CHARS = 27
 
 
 class KeyFamily(msgspec.Struct, frozen=True, kw_only=True):
-    """Keys that hold the same kind of value.
+    """Keys that hold the same kind of value. `prefix` is the whole name if there is only one such key.
 
-    Attributes:
-        prefix: the beginning of their names; the whole name if there is only one such key.
-        expires: whether each key has a time to live. The number of keys without one is bounded.
+    `expires`: whether each key has a time to live. The number of keys without one is bounded.
     """
 
     prefix: str

@@ -49,11 +49,9 @@ class StoreMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MemoryWatch:
-    """Asks Redis for its memory every `every_s` seconds. During an outage the last answer counts.
+    """Asks Redis for its memory every `every_s` seconds. During an outage the `latest` answer counts.
 
-    Attributes:
-        latest: the last answer; None before the first.
-        make_room: called after each answer that says that memory is low.
+    `make_room` is called after each answer that says that memory is low.
     """
 
     def __init__(self, redis: Redis, *, every_s: float = 1.0) -> None:
@@ -64,11 +62,7 @@ class MemoryWatch:
         self.latest: StoreMemory | None = None
 
     async def __aenter__(self) -> Self:
-        """Ask for the first time. A Redis that is away does not fail the start.
-
-        Raises:
-            ConfigurationError: Redis refuses the user or password.
-        """
+        """Ask for the first time. A Redis that is away does not fail the start, one that refuses us does."""
         try:
             await self.look()
         except StoreDenied as fault:
@@ -103,7 +97,9 @@ class MemoryWatch:
             )
         before, self.latest = self.latest, memory_of(info)
         if before is None or before.state is not self.latest.state:
-            _log_state(self.latest)
+            worrying = self.latest.state in (MemoryState.LOW, MemoryState.FULL) or self.latest.note
+            write = log.warning if worrying else log.info
+            write("store.memory", **msgspec.structs.asdict(self.latest) | {"state": self.latest.state.value})
         return self.latest
 
     async def _look_on(self) -> None:
@@ -140,8 +136,3 @@ def _note(limit: int, info: dict[str, Any]) -> str | None:
     if policy != "noeviction":
         return f"Redis evicts ({policy}), and the journal with it: set its maxmemory-policy to noeviction"
     return None
-
-
-def _log_state(memory: StoreMemory) -> None:
-    write = log.warning if memory.state in (MemoryState.LOW, MemoryState.FULL) or memory.note else log.info
-    write("store.memory", **msgspec.structs.asdict(memory) | {"state": memory.state.value})

@@ -1,13 +1,22 @@
-"""The values that the registry returns, and how they are read from Redis."""
+"""What the registry keeps of a request and returns: its state, its reply, why it was cancelled.
+
+The vectors of embedding replies are kept apart, and for a shorter time. A chat reply has a few kB and is kept
+for a day. Vectors have up to some MB: ten large replies a second would fill Redis with a terabyte a day. So
+the registry keeps the reply without its vectors, which is enough to recognise a repeat. The vectors are kept
+for as long as clients usually retry after a timeout.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
+from redis.asyncio import Redis
 
-from streams.events import Reply, ReplyAddress, Status
+from streams.events import ErrorInfo, Reply, ReplyAddress, Status
+from streams.redis.keys import VECTORS, digest
 
 STATE_FIELDS: Final = ("tenant", "state", "registered_at", "reply", "cancelled", "reply_to")
 
@@ -47,10 +56,9 @@ class CancelAnswer(StrEnum):
 
 
 class RequestState(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a request and its tenant.
+    """The state of a request. `cancelled` is the reason of a cancellation.
 
-    `cancelled` is the reason of a cancellation. `reply_to` is the address of deltas and reply; None if only
-    the reply is known.
+    `reply_to` is the address of deltas and reply; None if only the reply is known.
     """
 
     tenant: str
@@ -117,3 +125,77 @@ SUMMARIES: dict[bytes, RequestSummary | None] = {
 def decode_reply(data: bytes | None) -> Reply | None:
     """Return a stored reply; None for none."""
     return msgspec.json.decode(data, type=Reply) if data else None
+
+
+#: `DELETE /v1/requests/{id}`.
+BY_SENDER = "cancelled_by_sender"
+#: The client that waited for the answer has left, and `on_disconnect` is ``cancel``.
+CLIENT_DISCONNECTED = "client_disconnected"
+
+_WHY = {
+    BY_SENDER: "its sender cancelled it",
+    CLIENT_DISCONNECTED: "the client that waited for it left, and on_disconnect is cancel",
+}
+
+
+def cancelled_error(reason: str | None = None) -> ErrorInfo:
+    """Return the error of a request that ended because it was cancelled, for `reason`."""
+    why = _WHY.get(reason or "", "it was cancelled")
+    return ErrorInfo(
+        type="invalid_request_error",
+        code="request_cancelled",
+        message=f"the request has no answer: {why}; to ask again, send it under a new id",
+    )
+
+
+def vectors_key(request_id: str) -> str:
+    """Return the key of a request's vectors."""
+    return VECTORS.key(digest(request_id))
+
+
+def taken_out(reply: Reply) -> tuple[Reply, bytes]:
+    """Return a reply without its vectors, and the vectors (empty where it has none).
+
+    The registry stores both in one step, so that the vectors are those of the reply that counts.
+    """
+    embeddings = reply.embeddings
+    if embeddings is None:
+        return reply, b""
+    bare = msgspec.structs.replace(embeddings, vectors=b"")
+    return msgspec.structs.replace(reply, embeddings=bare), embeddings.vectors
+
+
+async def restored(redis: Redis, reply: Reply | None, *, beside: Reply | None = None) -> Reply | None:
+    """Return a reply with its vectors; without them, where they are no longer kept.
+
+    `beside` is another reply to the same request whose vectors are at hand.
+    """
+    if reply is None or reply.embeddings is None or reply.embeddings.vectors:
+        return reply
+    wanted = reply.embeddings
+    size = wanted.count * wanted.dimensions * 4
+    at_hand = beside.embeddings.vectors if beside is not None and beside.embeddings is not None else b""
+    found = at_hand if len(at_hand) == size else await redis.get(vectors_key(reply.request_id))
+    if not isinstance(found, bytes) or len(found) != size:
+        return reply
+    return msgspec.structs.replace(reply, embeddings=msgspec.structs.replace(wanted, vectors=found))
+
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def reply_view(reply: Reply) -> dict[str, Any]:
+    """Return the whole reply, every field of it."""
+    view = {name: getattr(reply, name) for name in reply.__struct_fields__}
+    return view | {"cost_usd": plain(reply.cost_usd)}
+
+
+def reply_json(reply: Reply) -> bytes:
+    """Return the whole reply as JSON; money is a number with exactly its digits."""
+    return _encoder.encode(reply_view(reply))
+
+
+def plain(amount: Decimal) -> Decimal:
+    """Return the same amount without an exponent or trailing zeros."""
+    text = f"{amount:f}"
+    return Decimal(text.rstrip("0").rstrip(".") or "0") if "." in text else Decimal(text)

@@ -34,8 +34,10 @@ from streams.registry.entries import (
     SubmissionState,
     decode_reply,
     decode_state,
+    restored,
+    taken_out,
+    vectors_key,
 )
-from streams.registry.kept_vectors import restored, taken_out, vectors_key
 from streams.registry.runs import may_run_anew
 
 __all__ = [
@@ -89,12 +91,8 @@ def fingerprint(request: Requested, tenant: str) -> str:
 class RequestRegistry:
     """The state of each request, in Redis. Every method raises `StoreUnavailable`.
 
-    Args:
-        redis: the client; its timeouts bound every call.
-        ttl_s: how long an entry is kept, in seconds.
-        vectors_ttl_s: how long the vectors of a reply are kept, in seconds.
-        has_room: whether Redis has memory for one more request.
-        keeps_vectors: whether Redis has memory for vectors. Without it, repeats get replies without vectors.
+    An entry is kept for `ttl_s` seconds, the vectors of a reply for `vectors_ttl_s`; while not
+    `keeps_vectors`, repeats get replies without vectors.
     """
 
     def __init__(
@@ -131,18 +129,10 @@ class RequestRegistry:
     ) -> Registration:
         """Register a submission, and compare it with those before it.
 
-        Args:
-            request_id: the sender's id, or the one that it was given.
-            tenant: the owner of the request.
-            body: the request's `fingerprint`.
-            origin: the id of this submission. A redelivery has the same origin, a repeat has another one.
-            running: the caller works on it now (the guardrail) instead of queueing it (ingest).
-            reply_to: where this submission's reply goes.
-            replay: how often a dead letter of the request was replayed.
-
-        Raises:
-            StoreFull: the request is new, and Redis is nearly full.
-            InvalidRequest: the request is new, and its names are too long.
+        `body` is the request's `fingerprint`, `origin` the id of this submission: a redelivery has the same
+        origin, a repeat has another one. `running`: the caller works on it now (the guardrail) instead of
+        queueing it (ingest). A new request is refused with `StoreFull` while Redis is nearly full, and with
+        `InvalidRequest` if its names are too long.
         """
         address = encode(reply_to)
         fits = len(tenant) <= _MAX_TENANT_CHARS and len(address) <= _MAX_ADDRESS_BYTES
@@ -180,11 +170,8 @@ class RequestRegistry:
     ) -> CancelAnswer:
         """Ask the stages to end a request. It is still answered if they see that too late.
 
-        Args:
-            request_id: the request.
-            tenant: its owner. A request of another tenant counts as unknown.
-            reason: for operators, e.g. ``client_disconnected``.
-            only_alone: do nothing if the same request was sent more than once.
+        A request of another tenant counts as unknown. `only_alone`: do nothing if the same request was sent
+        more than once.
         """
         with store_faults("cancelling a request"):
             answer = await self._cancel(
@@ -235,16 +222,9 @@ class RequestRegistry:
         """Store the reply and close the list of waiters.
 
         A second call returns the reply that was stored first. A reply from before the latest replay counts as
-        done.
-
-        Args:
-            reply: the terminal reply.
-            tenant: the owner of the request.
-            knows_spend: False for an outcome without provider calls, e.g. of an earlier stage that got the
-                record again after its deadline. It must not settle a request that has calls.
-
-        Raises:
-            SpendPending: the calls are in another outcome, which has to be settled first.
+        done. An outcome without provider calls (not `knows_spend`), e.g. of an earlier stage that got the
+        record again after its deadline, must not settle a request that has calls: `SpendPending` is raised
+        until the outcome with the calls is settled.
         """
         bare, vectors = taken_out(reply)
         with store_faults("settling a request"):
@@ -274,8 +254,7 @@ class RequestRegistry:
     async def finish_settle(self, request_id: str, *, replay: int = 0) -> bool:
         """Mark a request as settled: the broker has acknowledged every reply of its run number `replay`.
 
-        Returns:
-            Whether a reply of this or a later run is stored: False if `begin_settle` never reached Redis.
+        Return whether a reply of this or a later run is stored: False if `begin_settle` never reached Redis.
         """
         with store_faults("finishing a request"):
             return bool(await self._finish_settle(keys=self._keys(request_id), args=[self._ttl_s, replay]))

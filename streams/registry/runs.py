@@ -60,12 +60,7 @@ class RequestRuns:
     async def newest(self, id_of_run: Callable[[int], str], *, body: str) -> str | None:
         """Return the id of the run that a submission belongs to; None where the key has another body.
 
-        Args:
-            id_of_run: returns the request id of a run, by its number from 1 on.
-            body: the `fingerprint` of what is asked.
-
-        Raises:
-            StoreUnavailable: Redis does not answer in time.
+        `id_of_run` returns the request id of a run, by its number from 1 on; `body` is the `fingerprint`.
         """
         pointer = RUNS.key(digest(id_of_run(1)))
         run, final = 1, 0

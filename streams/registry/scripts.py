@@ -11,7 +11,7 @@ A request is a hash with these fields:
 - `spent`: the run (as `replay` counts them) of the last provider call; the journal writes it.
 
 The addresses that joined a running request are a set under a key of their own. The vectors of the reply are
-stored in the same step as the reply (`kept_vectors`).
+stored in the same step as the reply (`entries.taken_out`).
 
 While Redis is nearly full, no request is registered and nobody may join one. An event from before the latest
 replay is a late delivery and changes nothing. If a run was not settled, those who joined it get the reply of

@@ -1,7 +1,7 @@
 """The rules of a chat request: ingest checks a body by them, the guardrail checks a record by them.
 
 Behind these two checks a text may grow: placeholders replace personal data, a template surrounds it. So the
-events of the pipeline have no limits of their own but the size of a record (`streams.kafka.record_sizes`).
+events of the pipeline have no limits of their own but the size of a record (`streams.topics`).
 """
 
 import json

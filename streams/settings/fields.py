@@ -7,8 +7,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from streams.events import MAX_DEADLINE_MS
-from streams.kafka.record_sizes import MAX_BODY_BYTES
 from streams.models import ProviderName
+from streams.topics import MAX_BODY_BYTES
 from streams.webhooks.signing import signing_keys
 
 #: How long everybody's data stay, in days: the TTL of `payloads_raw`, and that of `requests_raw` (13 months).

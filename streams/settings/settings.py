@@ -17,8 +17,7 @@ from streams.settings.fields import (
     WebhookSettings,
     WorkerSettings,
 )
-from streams.webhooks.addresses import Service, own_services
-from streams.webhooks.targets import Targets
+from streams.webhooks.targets import Targets, own_services
 
 _PREFIX = "HEADRACE_"
 _DAY_S = 86_400
@@ -78,16 +77,8 @@ class Settings(
     @cached_property
     def webhook_targets(self) -> Targets:
         """Where webhooks may be sent."""
-        return Targets(
-            enabled=self.webhook_secret is not None,
-            allow_http=self.webhook_allow_http,
-            networks=self.webhook_allow_networks,
-            services=self._own_services(),
-        )
-
-    def _own_services(self) -> frozenset[Service]:
         reader = self.clickhouse_reader_url
-        return own_services(
+        services = own_services(
             kafka=self.kafka_bootstrap,
             redis=self.redis_url,
             clickhouse=[self.clickhouse_url, *([reader.get_secret_value()] if reader else [])],
@@ -99,13 +90,18 @@ class Settings(
             ],
             others=self.webhook_own_services,
         )
+        return Targets(
+            enabled=self.webhook_secret is not None,
+            allow_http=self.webhook_allow_http,
+            networks=self.webhook_allow_networks,
+            services=services,
+        )
 
 
 def load_settings(**overrides: object) -> Settings:
     """Read and check the settings.
 
-    Raises:
-        ConfigurationError: one line per wrong or missing variable, each with what it must be.
+    The `ConfigurationError` has one line per wrong or missing variable, each with what it must be.
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them

@@ -1,4 +1,1 @@
-"""Where a webhook may be sent, and how it is signed.
-
-Begin with `targets`.
-"""
+"""Where a webhook may be sent (`targets`), and how it is signed (`signing`)."""

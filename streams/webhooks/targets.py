@@ -1,22 +1,164 @@
-"""Where a webhook may be sent: its URL must not reach into the operator's network."""
+"""Where a webhook may be sent: public addresses only, and none of this installation's services.
+
+`ipaddress` follows IANA's registries as of its Python version, so that an older Python lacks newer ranges.
+`tests/fakes/iana_ranges.py` has the registries as of 2025-10-09; a test compares `is_public` with them.
+"""
 
 import re
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 import msgspec
+import psutil
 
 from streams.errors import InvalidRequest
-from streams.webhooks.addresses import (
-    Address,
-    Network,
-    Service,
-    address_of,
-    is_own,
-    is_public,
-    targets_of,
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+#: The only part of IPv6 that IANA has assigned to public addresses.
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+#: Ranges that are not public, or of no use to a webhook, and that some supported Python takes for public.
+_LACKING: tuple[Network, ...] = (
+    IPv4Network("192.0.0.0/24"),  # IETF protocol assignments
+    IPv4Network("192.88.99.0/24"),  # 6to4 relays (deprecated)
+    IPv6Network("2001::/23"),  # IETF protocol assignments, Teredo among them
+    IPv6Network("2002::/16"),  # 6to4
+    IPv6Network("3fff::/20"),  # documentation
 )
+#: An IPv4 address in the last four bytes: IPv4-mapped, and NAT64 (RFC 6052). Nothing else is reached by them.
+_STAND_FOR_IPV4 = (IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+_HOLD_IPV4 = (IPv6Network("::/96"), IPv6Network("::ffff:0:0:0/96"), IPv6Network("64:ff9b:1::/48"))
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
+#: clickhouse-connect's: it takes a URL without a port for one of ClickHouse's own.
+_CLICKHOUSE_PORTS = {"http": 8123, "https": 8443}
+_KAFKA_PORT = 9092
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """A service of this installation, or one that it calls; `host` is a name or an address, in lower case.
+
+    `shared`: whether others may have the same public address, as at a CDN: then only its name is refused.
+    """
+
+    host: str
+    port: int
+    shared: bool = False
+
+
+def service_at(text: str, *, default_port: int = 0) -> Service:
+    """Read ``host:port``; raise `ValueError` for anything else."""
+    parts = urlsplit("//" + text.strip().rpartition("://")[2])
+    port = parts.port or default_port
+    if not parts.hostname or not port or parts.path or parts.username is not None:
+        raise ValueError(f"{text!r} must be host:port")
+    return Service(host=parts.hostname, port=port)
+
+
+def _brokers(bootstrap: str) -> Iterator[Service]:
+    for each in bootstrap.split(","):
+        with suppress(ValueError):  # Kafka's client refuses it, with a better message
+            yield service_at(each, default_port=_KAFKA_PORT)
+
+
+def _of_url(url: str, default_ports: Mapping[str, int], *, shared: bool = False) -> Iterator[Service]:
+    """Return the service of a URL; none for one without a host, as ``unix:///run/redis.sock``."""
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        port = parts.port or default_ports.get(parts.scheme)
+        if parts.hostname and port:
+            yield Service(host=parts.hostname, port=port, shared=shared)
+
+
+def own_services(
+    *,
+    kafka: str,
+    redis: str,
+    clickhouse: Iterable[str],
+    providers: Iterable[str],
+    listening: Iterable[tuple[str, int]],
+    others: Iterable[str],
+) -> frozenset[Service]:
+    """Return every service of an installation; `ValueError` says which of the `others` is not ``host:port``.
+
+    `kafka` has the brokers, separated by commas. Of our servers, `listening`, port 0 is none, and no host is
+    every address. The rest are URLs.
+    """
+    found = [*_brokers(kafka), *_of_url(redis, _DEFAULT_PORTS)]
+    found += [each for url in clickhouse for each in _of_url(url, _CLICKHOUSE_PORTS)]
+    found += [each for url in providers for each in _of_url(url, _DEFAULT_PORTS, shared=True)]
+    found += [Service(host=host.lower() or "::", port=port) for host, port in listening if port]
+    found += [service_at(each) for each in others]
+    return frozenset(found)
+
+
+def address_of(host: str) -> Address | None:
+    """Return the address of a host that needs no name server; None for other names.
+
+    ``localhost`` and all names under it are this machine (RFC 6761).
+    """
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return ip_address("127.0.0.1")
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def is_own(services: Iterable[Service], address: Address, port: int) -> bool:
+    """Whether one of the services that are given by address listens there.
+
+    All addresses of this machine count as one: a service on 127.0.0.1 may be reached at ``::1``, at
+    ``0.0.0.0`` or at the address of a network card.
+    """
+    owned = [
+        own
+        for each in services
+        if each.port == port and (own := address_of(each.host)) and not (each.shared and is_public(own))
+    ]
+    return any(
+        one == own or (_is_this_machine(one) and _is_this_machine(own))
+        for own in owned
+        for one in targets_of(address)
+    )
+
+
+def _is_this_machine(address: Address) -> bool:
+    if address.is_loopback or address.is_unspecified:
+        return True
+    cards = psutil.net_if_addrs().values()
+    return str(address) in {each.address.partition("%")[0] for card in cards for each in card}
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address is on the public internet. One that stands for an IPv4 address: see `targets_of`."""
+    if not address.is_global or address.is_multicast:
+        return False
+    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False
+    return not any(address in network for network in _LACKING)
+
+
+def targets_of(address: Address) -> tuple[Address, ...]:
+    """Return the addresses at which a packet to this one may arrive: some IPv6 addresses hold an IPv4 one.
+
+    Of an IPv4-mapped and of a NAT64 address that is the IPv4 address alone. ``::`` and ``::1`` hold none.
+    """
+    if isinstance(address, IPv4Address):
+        return (address,)
+    last = IPv4Address(int(address) & 0xFFFF_FFFF)
+    if any(address in network for network in _STAND_FOR_IPV4):
+        return (last,)
+    held = [last] if any(address in network for network in _HOLD_IPV4) and int(address) > 1 else []
+    held += [address.sixtofour] if address.sixtofour else []
+    held += address.teredo or []
+    return (address, *held)
+
 
 _HTTP_PORT, _HTTPS_PORT, _MAX_PORT = 80, 443, 65_535
 #: RFC 1035: the longest name that there can be.
@@ -28,9 +170,7 @@ _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?
 class Targets(msgspec.Struct, frozen=True, kw_only=True):
     """The rules for targets of webhooks, which are `enabled` where they can be signed.
 
-    Attributes:
-        networks: private networks that may be reached.
-        services: this installation's services, which may never be reached.
+    The private `networks` may be reached; this installation's `services` never.
     """
 
     enabled: bool = True
@@ -39,11 +179,7 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
     services: Collection[Service] = frozenset()
 
     def check_url(self, url: str) -> str:
-        """Check a URL without asking a name server, and return its host in lower case.
-
-        Raises:
-            InvalidRequest: the URL is not allowed, or there are no webhooks.
-        """
+        """Return a URL's host in lower case, or raise `InvalidRequest`. No name server is asked."""
         if not self.enabled:
             raise InvalidRequest(
                 "webhooks are off here: HEADRACE_WEBHOOK_SECRET, which they are signed with, is not set",

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from streams.webhooks.addresses import Network
+from streams.webhooks.targets import Network
 from tests import parts
 from tests.acceptance.conftest import System, unique, wait_for
 from tests.acceptance.test_audit import audit, now, produce

@@ -18,9 +18,9 @@ from headrace.ops.dlq.actions import ActionOutcome, DeadLetterActions
 from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
 from headrace.ops.topic_reader import TopicReader
-from streams.dead_letters import dead_letter
 from streams.errors import KafkaUnavailable
 from streams.publisher import Emit, Position, Publisher
+from streams.redelivery import dead_letter
 from streams.topics import (
     COMPLETIONS,
     DEAD_LETTER_ACTIONS,

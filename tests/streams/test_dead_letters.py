@@ -1,10 +1,9 @@
 """Dead letters keep the record and say why it is dead."""
 
-from streams.dead_letters import OMITTED, dead_letter
 from streams.errors import UndecodableRecord
-from streams.kafka.record_sizes import record_bytes
 from streams.pipeline import TOPICS
-from streams.topics import DEAD_LETTERS
+from streams.redelivery import OMITTED, dead_letter
+from streams.topics import DEAD_LETTERS, record_bytes
 from tests.analytics.logs import make_record
 
 

@@ -15,12 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams.errors import KafkaUnavailable, RecordTooLarge, TopicRefused, UnknownTopic
 from streams.events import Delta
 from streams.kafka.record_auth import HEADER, RecordAuth
-from streams.kafka.record_sizes import MAX_EVENT_BYTES
-from streams.kafka.send_gate import SendGate
 from streams.kafka.topic_admin import create_topics
 from streams.pipeline import TOPICS
-from streams.publisher import Emit, Position, Publisher
-from streams.topics import DELTAS, Topic
+from streams.publisher import Emit, Position, Publisher, SendGate
+from streams.topics import DELTAS, MAX_EVENT_BYTES, Topic
 
 pytestmark = pytest.mark.integration
 

@@ -10,12 +10,9 @@ from functools import cache
 
 import regex
 
-from agents.checks.injection.extraction_rules import EXTRACTION_RULES
-from agents.checks.injection.form_rules import FORM_RULES
+from agents.checks.injection.instruction_rules import EXTRACTION_RULES, OVERRIDE_RULES
 from agents.checks.injection.normalise import readings
-from agents.checks.injection.override_rules import OVERRIDE_RULES
-from agents.checks.injection.role_play_rules import ROLE_PLAY_RULES
-from agents.checks.injection.rules import LESSON_RULES, InjectionRule
+from agents.checks.injection.rules import FORM_RULES, LESSON_RULES, ROLE_PLAY_RULES, InjectionRule
 
 RULES = (*LESSON_RULES, *OVERRIDE_RULES, *EXTRACTION_RULES, *ROLE_PLAY_RULES, *FORM_RULES)
 """All rules, in the order in which a match is reported."""

@@ -19,7 +19,7 @@ import msgspec
 from agents.providers.answers.encodable import decoded
 from agents.providers.faults import ConnectionLost, Malformed
 
-#: One event: more than the largest answer (`streams.kafka.record_sizes.MAX_ANSWER_BYTES`), all of it escaped.
+#: One event: more than the largest answer (`streams.topics.MAX_ANSWER_BYTES`), all of it escaped.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
 _LINE_END = re.compile(b"\r\n|\r|\n")
 #: The embeddings of 2,048 texts, 3,072 numbers each, written out.

@@ -34,7 +34,7 @@ from agents.providers.usage import (
     tier_name,
 )
 from streams.events import Usage
-from streams.kafka.record_sizes import MAX_ANSWER_BYTES
+from streams.topics import MAX_ANSWER_BYTES
 
 _FIRST_HALVES = range(0xD800, 0xDC00)
 

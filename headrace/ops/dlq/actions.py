@@ -14,13 +14,12 @@ from headrace.ops.dlq.letters import LetterId, LetterState, LetterStatus, Letter
 from headrace.ops.dlq.reader import DeadLetterReader
 from streams import codec
 from streams.codec import header
-from streams.dead_letters import OMITTED
 from streams.errors import TransientFault, UnauthenticRecord, Undeliverable, UnknownTopic
 from streams.events import DeadLetterAction, LedgerEntry
 from streams.kafka.record_auth import RESERVED_PREFIX
 from streams.pipeline import PAYING, REPLAYABLE
 from streams.publisher import Emit, Position, Publisher
-from streams.redelivery import redelivery, replayed
+from streams.redelivery import OMITTED, redelivery, replayed
 from streams.topics import DEAD_LETTER_ACTIONS
 
 _SOURCE = "headrace/ops/dlq"

@@ -12,9 +12,9 @@ from agents.intake.envelopes import DEFAULT_TENANT, request_id_of
 from agents.stage import Record, instant
 from headrace.ops.topic_reader import REQUEST_EVENTS
 from streams.codec import header
-from streams.dead_letters import PREFIX as _ERRORS
 from streams.errors import InputError
 from streams.events import DeadLetterAction, Requested
+from streams.redelivery import ERROR_PREFIX as _ERRORS
 from streams.redelivery import FIRST_DELIVERY, Headers, redelivery
 from streams.topics import RETRIES
 

@@ -19,7 +19,7 @@ from headrace.ops.batches import in_batches
 from streams.codec import encode
 from streams.events import ErrorInfo, Reply
 from streams.redis.connection import store_faults
-from streams.registry.kept_vectors import vectors_key as kept_vectors_key
+from streams.registry.entries import vectors_key as kept_vectors_key
 from streams.registry.registry import request_key
 from streams.webhooks.signing import webhook_id
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.cache.time_dependence import depends_on_time
+from agents.cache.veto import depends_on_time
 
 QUESTIONS = [
     json.loads(line) for line in Path(__file__).with_name("time_questions.jsonl").read_text().splitlines()

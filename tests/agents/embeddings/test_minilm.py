@@ -136,7 +136,6 @@ def test_a_missing_builder_says_what_to_install(
 ) -> None:
     """Where the model is still to be built, so does a missing onnx or safetensors."""
     monkeypatch.delitem(sys.modules, "agents.embeddings.graph")
-    monkeypatch.delitem(sys.modules, "agents.embeddings.operators")
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigurationError, match=rf"{module}: run `pip install 'headrace\[embeddings\]'"):
         MiniLmEmbedder.load(tmp_path)

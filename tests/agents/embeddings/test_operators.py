@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from agents.embeddings.graph import Emitter, Matrix, emit_linear, quantise_columns, quantise_rows
 from agents.embeddings.model_files import Tensors
-from agents.embeddings.operators import Emitter, Matrix, emit_linear, quantise_columns, quantise_rows
 from tests.agents.embeddings.conftest import session_of
 
 RANDOM = np.random.default_rng(7)

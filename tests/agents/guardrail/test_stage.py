@@ -10,8 +10,7 @@ import pytest
 
 from agents.checks.injection.scanner import find_injection
 from agents.checks.pii import Redaction, redact
-from agents.guardrail.stage import GuardrailSettings, GuardrailStage
-from agents.guardrail.validation import RequestLimits
+from agents.guardrail.stage import GuardrailSettings, GuardrailStage, RequestLimits
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import KafkaUnavailable, StoreUnavailable, UnauthenticRecord

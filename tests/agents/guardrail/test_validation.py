@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agents.guardrail.validation import RequestLimits, validate
+from agents.guardrail.stage import RequestLimits, validate
 from streams.errors import InvalidRequest
 from streams.events import Message, TextPart
 from streams.models import MODELS

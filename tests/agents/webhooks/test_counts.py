@@ -1,6 +1,6 @@
 """The counters on a worker's /metrics."""
 
-from agents.webhooks.counts import WebhookCounts
+from agents.webhooks.deliverer import WebhookCounts
 
 
 def test_every_outcome_has_a_line_from_the_start() -> None:

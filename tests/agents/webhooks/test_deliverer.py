@@ -9,14 +9,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 from redis.asyncio import Redis
 
-from agents.webhooks.counts import WebhookCounts
-from agents.webhooks.deliverer import Deliverer, DeliveryLimits
-from agents.webhooks.delivery_decision import DeliveryResult, Done, Rejected, TryLater
+from agents.webhooks.deliverer import Deliverer, DeliveryLimits, WebhookCounts
+from agents.webhooks.posting import DeliveryResult, Done, Rejected, TryLater
 from agents.webhooks.queue import Lane, WebhookQueue
 from streams.errors import KafkaUnavailable, RecordTooLarge
 from streams.publisher import Emit
 from streams.redis import connection
-from streams.registry.reply_view import reply_json
+from streams.registry.entries import reply_json
 from streams.tasks import cancel_and_wait
 from streams.topics import DEAD_LETTERS
 from tests.agents.runner.runs import Sends

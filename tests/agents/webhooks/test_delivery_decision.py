@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from agents.webhooks.delivery_decision import (
+from agents.webhooks.posting import (
     SCHEDULE_S,
     DeliveryResult,
     Done,

@@ -8,12 +8,10 @@ from ipaddress import ip_network
 
 import pytest
 
-from agents.webhooks.delivery_decision import DeliveryResult, Done, Rejected, TryLater
-from agents.webhooks.posting import WebhookPoster
+from agents.webhooks.posting import DeliveryResult, Done, Rejected, TryLater, WebhookPoster
 from agents.webhooks.target_resolver import LookUp
 from headrace.embedded.ports import free_port
-from streams.webhooks.addresses import Service
-from streams.webhooks.targets import Targets
+from streams.webhooks.targets import Service, Targets
 from tests.fakes.receiver import DROP, HANG, Receiver, Say, receiving
 
 LOCAL = Targets(allow_http=True, networks=(ip_network("127.0.0.0/8"),))

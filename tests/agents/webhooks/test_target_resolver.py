@@ -16,8 +16,7 @@ from agents.webhooks.target_resolver import (
     SystemResolver,
     TargetGuard,
 )
-from streams.webhooks.addresses import Network, Service
-from streams.webhooks.targets import Targets
+from streams.webhooks.targets import Network, Service, Targets
 from tests.fakes.webhook_targets import allows
 
 OPEN = Targets(allow_http=True, networks=(ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")))

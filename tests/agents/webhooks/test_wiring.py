@@ -12,8 +12,8 @@ from agents.loading import Loaded
 from agents.prompts import PromptCatalogue
 from agents.runner.relay import Drain
 from agents.stores.answer_cache import AnswerCache
+from agents.webhooks.intake import webhook_intake
 from agents.webhooks.queue import Lane, WebhookQueue
-from agents.webhooks.wiring import webhook_intake
 from agents.worker_ports import WorkerPorts
 from streams.publisher import Publisher
 from streams.redis import connection

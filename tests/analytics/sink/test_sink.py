@@ -21,10 +21,9 @@ from analytics.sink.writer import BatchWriter
 from analytics.status import SinkStatus
 from streams.codec import encode
 from streams.kafka.inspector import KafkaInspector
-from streams.kafka.record_sizes import MAX_KEPT_BYTES
 from streams.kafka.topic_admin import create_topics
 from streams.publisher import Publisher
-from streams.topics import DEAD_LETTERS, Topic
+from streams.topics import DEAD_LETTERS, MAX_KEPT_BYTES, Topic
 from tests.analytics.logs import make_log
 from tests.analytics.proxy import Proxy
 

@@ -8,7 +8,7 @@ import pytest
 from analytics.reports.catalogue import Catalogue
 from ingest.admin.spend import ClickHouseSpend, cache_summary, cost_summary, percentage
 from streams.errors import ClickHouseUnavailable
-from streams.registry.reply_view import plain
+from streams.registry.entries import plain
 from streams.serving.responses import to_json
 
 

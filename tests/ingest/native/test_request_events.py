@@ -9,7 +9,7 @@ import pytest
 from ingest.follow.answer_cursor import StreamPosition
 from ingest.native import requests as requests_route
 from streams.events import Delta, Reply, ReplyAddress, Status, Timing
-from streams.registry.cancellation import cancelled_error
+from streams.registry.entries import cancelled_error
 from streams.topics import REPLIES
 from tests.ingest.fakes import Entry, Rig, answered, failed
 from tests.ingest.sse_reader import events

@@ -11,8 +11,8 @@ import pytest
 from aiokafka.record._crc32c import crc as calc_crc32c_py
 from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultRecordBatchBuilderPy
 
-from streams.kafka.record_batches import UNREADABLE, Records
-from streams.kafka.record_sizes import MAX_BATCH_BYTES
+from streams.kafka.clients import UNREADABLE, Records
+from streams.topics import MAX_BATCH_BYTES
 
 Header = tuple[str, bytes | None]
 HEADER_BYTES = 61
@@ -154,4 +154,4 @@ def test_the_worker_reads_with_them() -> None:
     asked = subprocess.run(
         [sys.executable, "-c", asks], capture_output=True, text=True, timeout=60, check=True
     )
-    assert asked.stdout.strip() == "streams.kafka.record_batches"
+    assert asked.stdout.strip() == "streams.kafka.clients"

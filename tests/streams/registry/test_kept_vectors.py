@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from streams.errors import SpendPending
 from streams.events import Embeddings, EmbeddingsRequested, ErrorInfo, Reply, ReplyAddress, Status
 from streams.redis import connection
-from streams.registry.kept_vectors import vectors_key
+from streams.registry.entries import vectors_key
 from streams.registry.registry import RequestRegistry, SubmissionState, fingerprint, request_key
 
 pytestmark = pytest.mark.integration

@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from streams.events import Reply, Status, Usage
-from streams.registry.reply_view import plain, reply_json, reply_view
+from streams.registry.entries import plain, reply_json, reply_view
 from streams.serving.responses import to_json
 
 REPLY = Reply(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.webhooks.addresses import Address, Network, is_public, targets_of
+from streams.webhooks.targets import Address, Network, is_public, targets_of
 from tests.fakes.iana_ranges import GLOBALLY_REACHABLE, NOT_REACHABLE
 
 

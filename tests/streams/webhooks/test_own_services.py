@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import psutil
 import pytest
 
-from streams.webhooks.addresses import Service, address_of, is_own, own_services, service_at
+from streams.webhooks.targets import Service, address_of, is_own, own_services, service_at
 
 _NOTHING = {"kafka": "", "redis": "", "clickhouse": (), "providers": (), "listening": (), "others": ()}
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import InvalidRequest
-from streams.webhooks.addresses import Service, is_public
-from streams.webhooks.targets import Targets
+from streams.webhooks.targets import Service, Targets, is_public
 from tests.fakes.webhook_targets import allows
 
 PUBLIC = Targets()

@@ -12,7 +12,6 @@ from headrace.ops.audit.evidence import NO_CORRELATION, AuditWindow, KafkaEviden
 from headrace.ops.audit.kafka_records import RecordCollector
 from headrace.ops.topic_reader import as_record
 from streams.codec import encode
-from streams.dead_letters import dead_letter
 from streams.errors import UndecodableRecord
 from streams.events import (
     ChatRequested,
@@ -30,7 +29,7 @@ from streams.events import (
     Usage,
 )
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
-from streams.redelivery import put_aside, replayed
+from streams.redelivery import dead_letter, put_aside, replayed
 from streams.registry.registry import TOO_MANY_REPEATS
 
 AT_MS = 1_800_000_000_000

@@ -4,10 +4,10 @@ from typing import Any
 
 from agents.stage import Record
 from headrace.ops.dlq.letters import LetterId
-from streams.dead_letters import dead_letter
 from streams.errors import UndecodableRecord
 from streams.events import Event
 from streams.publisher import Emit
+from streams.redelivery import dead_letter
 
 DIED_MS = 1_780_000_000_000
 WRITTEN_MS = DIED_MS - 60_000

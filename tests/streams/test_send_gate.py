@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from streams.errors import KafkaUnavailable, RecordTooLarge
-from streams.kafka.send_gate import SendGate
+from streams.publisher import SendGate
 
 
 class Clock:
