@@ -12,7 +12,6 @@ import agents.embedding_stage.stage
 import agents.guardrail.stage
 import agents.llm.stage
 import agents.output.stage
-from agents.loading import Loaded
 from agents.runner.dead_letters import DeadLetters
 from agents.runner.group_consumer import REBALANCE_TIMEOUT_S
 from agents.runner.probes import StageMetrics, serve_probes
@@ -25,7 +24,7 @@ from agents.runner.watchdog import BrokerEndOffsets, WatchClock, Watchdog
 from agents.runner.worker import run_apps
 from agents.stage import Stage
 from agents.webhooks.intake import webhook_intake
-from agents.worker_ports import WorkerPorts, open_ports
+from agents.worker_ports import Loaded, WorkerPorts, open_ports
 from streams import pipeline
 from streams.errors import ConfigurationError
 from streams.pipeline import ConsumerSpec, StageSpec
@@ -54,11 +53,7 @@ async def run_worker(
 ) -> None:
     """Run consumers until SIGTERM or SIGINT.
 
-    Args:
-        settings: of this installation.
-        consumers: rows of `streams.pipeline.WORKER_CONSUMERS`.
-        loaded: what is loaded already.
-        on_ready: called once every consumer has its partitions.
+    `on_ready` is called once every consumer has its partitions.
 
     Raises:
         ConfigurationError: settings that do not fit together, a port that is taken, or Redis refuses us.

@@ -66,8 +66,6 @@ class RecoversCalls(Protocol):
     async def recover_calls(self, delivery: Delivery[E], fault: BaseException) -> E:
         """Return the event of a delivery that `handle` could not bring to an end, with the calls made for it.
 
-        Args:
-            delivery: the very one that `handle` was given.
-            fault: why it could not.
+        `delivery` is the very one that `handle` was given, and `fault` is why it could not.
         """
         ...

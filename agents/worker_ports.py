@@ -1,5 +1,7 @@
 """The connections and stores that the stages of one worker share."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,8 +9,10 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from agents.loading import Loaded
+from agents.checks.injection.scanner import find_injection
+from agents.embeddings.minilm import MiniLmEmbedder
 from agents.prompts import PromptCatalogue
+from agents.providers.configured import import_clients
 from agents.stores.answer_cache import AnswerCache
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
@@ -16,6 +20,38 @@ from streams.redis import connection
 from streams.redis.memory import MemoryWatch
 from streams.registry.registry import RequestRegistry
 from streams.settings import Settings
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What was loaded. `embedder` is None where the settings want none, or it is loaded when it is needed."""
+
+    embedder: MiniLmEmbedder | None = None
+
+
+def load_all(settings: Settings) -> Loaded:
+    """Load everything at once, for a worker that waits to take over. Takes about 2 s of processor time.
+
+    Raises:
+        ConfigurationError: the embedding model is not installed.
+    """
+    find_injection("")  # compiles the rules
+    import_clients(settings)
+    return Loaded(embedder=None if settings.embeddings == "off" else MiniLmEmbedder.load())
+
+
+def wait_for_word(descriptor: int) -> bool:
+    """Wait for one byte; False where the other end is closed without one."""
+    try:
+        return bool(os.read(descriptor, 1))
+    finally:
+        os.close(descriptor)
+
+
+async def embedder_of(settings: Settings, loaded: Loaded) -> MiniLmEmbedder | None:
+    """Return the embedder, loading it in a thread where that is not done; None where none is wanted."""
+    if loaded.embedder is not None or settings.embeddings == "off":
+        return loaded.embedder
+    return await asyncio.to_thread(MiniLmEmbedder.load)
 
 
 class WorkerPorts(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +73,6 @@ async def open_ports(
     settings: Settings, loaded: Loaded, metrics: CollectorRegistry
 ) -> AsyncIterator[WorkerPorts]:
     """Connect to Kafka and Redis while the block runs.
-
-    Args:
-        settings: of this installation.
-        loaded: what is loaded already.
-        metrics: what the worker's /metrics shows.
 
     Raises:
         ConfigurationError: Redis refuses the password.

@@ -32,7 +32,7 @@ from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import SINK
 from streams.publisher import Publisher
-from streams.serving.server import HttpServer, http_config
+from streams.serving.protocol import HttpServer, http_config
 from streams.settings import Settings
 from streams.tasks import cancel_and_wait, unless_stopped
 

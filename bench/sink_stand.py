@@ -22,8 +22,7 @@ from bench.worker_cpu import cpu_seconds
 from headrace.embedded.clickhouse import EmbeddedClickHouse
 from headrace.embedded.errors import ProcessExited
 from headrace.embedded.kafka import EmbeddedKafka
-from headrace.embedded.ports import LOOPBACK, free_port
-from headrace.embedded.process import ChildProcess
+from headrace.embedded.process import LOOPBACK, ChildProcess, free_port
 from streams.kafka.topic_admin import create_topics
 
 PARTITIONS = 4

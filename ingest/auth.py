@@ -21,7 +21,7 @@ from fastapi import Depends, Query, Request
 
 from streams.events import ErrorInfo
 from streams.serving.api_keys import Caller, KeyTable, PresentedKey, required
-from streams.serving.errors import ApiError, unauthorized
+from streams.serving.responses import ApiError, unauthorized
 from streams.settings import Settings
 
 _PURPOSE = b"headrace stream token 1"

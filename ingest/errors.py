@@ -17,7 +17,7 @@ from streams.errors import (
 from streams.events import ErrorInfo, Reply, Status
 from streams.registry.entries import cancelled_error
 from streams.registry.registry import TOO_MANY_REPEATS
-from streams.serving.errors import NO_RETRY, REPLAYED, ApiError, invalid, outage
+from streams.serving.responses import NO_RETRY, REPLAYED, ApiError, invalid, outage
 
 DEADLINE_EXCEEDED = "deadline_exceeded"
 #: The `param` of every 504, whether a stage or ingest notices that the deadline has passed.

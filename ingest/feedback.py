@@ -30,9 +30,8 @@ from streams.events import (
 from streams.publisher import Emit
 from streams.registry.entries import plain
 from streams.request_rules.feedback import score_id_of, value_of
-from streams.serving.errors import not_found
 from streams.serving.fastapi_errors import errors
-from streams.serving.responses import JsonResponse
+from streams.serving.responses import JsonResponse, not_found
 from streams.topics import FEEDBACK
 
 router = APIRouter(tags=["feedback"])

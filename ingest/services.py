@@ -1,15 +1,18 @@
 """The services behind the routes: wired here, and nowhere else. Each route finds them by its request."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
+import msgspec
+import structlog
 from fastapi import Depends, Request
 
-from ingest.admin.dependency_health import HealthMonitor
 from ingest.admin.spend import BindQuery, ClickHouseSpend
 from ingest.auth import StreamTokens
 from ingest.batches.batch import BatchStore
@@ -19,14 +22,77 @@ from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
+from streams.errors import HeadraceError, StoreDenied
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher, SendGate
 from streams.redis import connection
-from streams.redis.memory import MemoryWatch
+from streams.redis.memory import MemoryState, MemoryWatch, StoreMemory
 from streams.registry.registry import RequestRegistry
 from streams.registry.runs import RequestRuns
 from streams.serving.api_keys import Caller, KeyTable, sender_keys
 from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Raises `HeadraceError` if the dependency is down; returns Redis's memory, if that is what it checks.
+Check = Callable[[], Awaitable[StoreMemory | None]]
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One dependency: ``up`` or ``down``, how long the check took, what was wrong; Redis's memory."""
+
+    status: str
+    latency_ms: float
+    error: str | None = None
+    memory: StoreMemory | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether it answered."""
+        return self.status == "up"
+
+    def has_memory(self, state: MemoryState) -> bool:
+        """Whether its memory is in this state."""
+        return self.memory is not None and self.memory.state is state
+
+
+@dataclass(eq=False)
+class HealthMonitor:
+    """Runs the checks side by side, and keeps their results for a moment."""
+
+    checks: Mapping[str, Check]
+    timeout_s: float = 1.5
+    fresh_for_s: float = 2.0
+    clock: Callable[[], float] = time.monotonic
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+    _results: Mapping[str, CheckResult] = field(default_factory=dict, init=False)
+    _fresh_until: float = field(default=float("-inf"), init=False)
+
+    async def results(self) -> Mapping[str, CheckResult]:
+        """Return the state of every dependency."""
+        async with self._lock:
+            if self.clock() >= self._fresh_until:
+                found = await asyncio.gather(*(self._run(*each) for each in self.checks.items()))
+                self._results = dict(zip(self.checks, found, strict=True))
+                self._fresh_until = self.clock() + self.fresh_for_s
+            return self._results
+
+    async def _run(self, name: str, check: Check) -> CheckResult:
+        started = self.clock()
+        error = memory = None
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                memory = await check()
+        except TimeoutError:
+            error = f"no answer within {self.timeout_s:g} s"
+        except (HeadraceError, OSError) as fault:
+            log.warning("health.check_failed", dependency=name, error=str(fault))
+            denied = isinstance(fault, StoreDenied)
+            error = "refuses our user or password" if denied else "does not answer; the log says more"
+        latency_ms = round((self.clock() - started) * 1000, 2)
+        status = "down" if error else "up"
+        return CheckResult(status=status, latency_ms=latency_ms, error=error, memory=memory)
+
 
 _DASHBOARD_TIMEOUT_S = 10.0
 #: The share of a send's time-out that the broker may be silent before further sends are refused at once. A

@@ -6,11 +6,14 @@ on the service tier that the provider reports, and, of some models, on whether t
 tokens of the call are dearer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
+from typing import Any
 
 import msgspec
+from rs_bpe import openai
 
 PRICE_VERSION = "2026-11-30"
 
@@ -239,3 +242,30 @@ PRICED_MODELS: dict[str, Model] = {**MODELS, **EMBEDDING_MODELS}
 EMBEDDING_USD_PER_MILLION: dict[str, Decimal] = {
     name: model.input_usd_per_million for name, model in EMBEDDING_MODELS.items()
 }
+
+
+_TOKENS_PER_MESSAGE = 3
+_TOKENS_TO_PRIME_REPLY = 3
+
+
+@cache
+def _o200k() -> Any:
+    return openai.o200k_base()
+
+
+def count_text(text: str) -> int:
+    """Return the number of o200k_base tokens in `text`."""
+    return int(_o200k().count(text))
+
+
+def count_messages(messages: Iterable[Mapping[str, Any]]) -> int:
+    """Return the number of input tokens of chat messages in OpenAI's wire shape."""
+    total = _TOKENS_TO_PRIME_REPLY
+    for message in messages:
+        total += _TOKENS_PER_MESSAGE
+        for key, value in message.items():
+            if value is None:
+                continue
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            total += count_text(text) + (1 if key == "name" else 0)
+    return total

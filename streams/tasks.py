@@ -82,3 +82,29 @@ async def until_disconnect(receive: Receive) -> None:
     """Return when the HTTP client has left; the body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+_MAX_TASKS = 10_000
+
+
+class DetachedTasks:
+    """Tasks beside the HTTP requests. Each ends itself within `timeout_s`, and so does `close`."""
+
+    def __init__(self, *, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Start `work`; False if too much runs already, and it is dropped."""
+        if len(self._tasks) >= _MAX_TASKS:
+            work.close()
+            return False
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def close(self) -> None:
+        """Wait for the work under way."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self.timeout_s)

@@ -14,7 +14,7 @@ from testcontainers.core.container import DockerContainer
 
 from headrace.embedded.clickhouse import EmbeddedClickHouse
 from headrace.embedded.kafka import EmbeddedKafka
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from headrace.embedded.redis import EmbeddedRedis
 
 PARTITIONS = 4

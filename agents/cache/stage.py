@@ -12,11 +12,10 @@ from agents.cache.veto import veto
 from agents.checks.output_policy import OutputPolicy
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.intake.replies import input_error_info, outcome_emits
-from agents.loading import embedder_of
 from agents.prompts import DEFAULT_TEMPLATE, PromptCatalogue
 from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
-from agents.worker_ports import WorkerPorts
+from agents.worker_ports import WorkerPorts, embedder_of
 from streams import pipeline
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (

@@ -20,13 +20,12 @@ from streams import pipeline
 from streams.codec import encode
 from streams.errors import InputError, InvalidRequest
 from streams.events import ChatRequested, Envelope, ErrorInfo, InputVerdict, RequestGuarded, Status
-from streams.models import MODELS
+from streams.models import MODELS, count_messages, count_text
 from streams.publisher import Emit
 from streams.registry.entries import cancelled_error
 from streams.registry.registry import RequestRegistry
 from streams.request_rules.chat import check_chat
 from streams.settings import InjectionSource
-from streams.tokens import count_messages, count_text
 from streams.topics import MAX_GUARDED_FACTOR
 from streams.webhooks.targets import Targets
 

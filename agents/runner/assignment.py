@@ -70,27 +70,16 @@ class PartitionOffsets:
 
 
 class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a consumer is with one partition, as it knows without asking the broker.
-
-    Attributes:
-        topic: the topic.
-        partition: its number.
-        committed: the committed offset; None where it is not known yet.
-        committable: the offset that the next commit will commit; None where there is none yet.
-        position: the offset of the next record that will be handed on.
-        highwater: the partition's end, as of the last answer to a fetch.
-        in_hand: how many records were delivered and are not done.
-        fetched_at_ms: when the last answer to a fetch came.
-    """
+    """How far a consumer is with one partition, as it knows without asking the broker."""
 
     topic: str
     partition: int
-    committed: int | None
-    committable: int | None
-    position: int | None
-    highwater: int | None
-    in_hand: int
-    fetched_at_ms: int | None
+    committed: int | None  # not known before the first record
+    committable: int | None  # what the next commit will commit
+    position: int | None  # of the next record that will be handed on
+    highwater: int | None  # the partition's end, as of the last answer to a fetch
+    in_hand: int  # delivered, and not done
+    fetched_at_ms: int | None  # when the last answer to a fetch came
 
     @property
     def lag(self) -> int:

@@ -21,6 +21,8 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from agents.runner.assignment import Assignment, PartitionProgress, RecordBatch
 from streams.backoff import Backoff
 from streams.kafka.clients import start_client, stop_client
+from streams.pipeline import ConsumerSpec
+from streams.settings import Settings
 from streams.tasks import cancel_and_wait
 
 #: A dead member is noticed after the session timeout. One that restarts with the same instance id takes its
@@ -42,62 +44,44 @@ log = structlog.get_logger(__name__)
 
 
 class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Reads one topic as a static member of a consumer group.
+    """Reads the topic of a consumer as a static member of its group.
 
-    Args:
-        topic: what to read.
-        group: the consumer group.
-        instance_id: the member's name in the group, the same after a restart.
-        bootstrap: host:port of the brokers, separated by commas.
-        max_records: the most records of one batch.
-        revoke_drain_s: how long a rebalance waits for records in flight; nobody in the group is served then.
-        stop_drain_s: how long `stop` waits for them.
-        timeout_s: what connecting and disconnecting may take.
-        deliver: takes a batch; returns once there is room for the next one.
-        on_assigned: called for each new assignment, before any of its records is delivered.
-        on_drain: called when a rebalance or a stop begins to wait for what is in flight.
-        on_fault: called with what ended the reading or the commits, which only a bug can cause.
+    `deliver` takes a batch, and returns once there is room for the next one. `on_assigned` is called for each
+    new assignment, before any of its records is delivered; `on_drain` when a rebalance (for `revoke_drain_s`)
+    or a stop (for `drain_timeout_s`) begins to wait for what is in flight; `on_fault` with the bug that ended
+    the reading or the commits.
     """
 
     def __init__(
         self,
-        topic: str,
+        spec: ConsumerSpec,
+        settings: Settings,
         *,
-        group: str,
-        instance_id: str,
-        bootstrap: str,
-        max_records: int,
-        revoke_drain_s: float,
-        stop_drain_s: float,
-        timeout_s: float,
-        deliver: Callable[[RecordBatch], Awaitable[None]],
+        deliver: Callable[[RecordBatch], Awaitable[object]],
         on_assigned: Callable[[], None],
         on_drain: Callable[[], None],
         on_fault: Callable[[BaseException], None],
     ) -> None:
-        self._max_records = max_records
-        self._revoke_drain_s = revoke_drain_s
-        self._stop_drain_s = stop_drain_s
-        self._timeout_s = timeout_s
+        self._topic = spec.source.name
+        self._group = spec.group
+        self._instance_id = f"{settings.instance_id}.{spec.name}"
+        self._max_records = spec.max_in_flight(settings)
+        self._settings = settings
         self._deliver = deliver
         self._on_assigned = on_assigned
         self._on_drain = on_drain
         self._on_fault = on_fault
-        self._topic = topic
         self._assignment: Assignment | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._committing = asyncio.Lock()
         self.rebalances = 0
         self.polls = 0
-        self._group = group
-        self._instance_id = instance_id
-        self._bootstrap = bootstrap
         self._consumer: Any = None
 
     async def start(self) -> None:
         """Connect and begin to read. Returns before there is an assignment."""
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap.split(","),
+            bootstrap_servers=self._settings.kafka_bootstrap.split(","),
             client_id=self._instance_id,
             group_id=self._group,
             group_instance_id=self._instance_id,
@@ -109,7 +93,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
             fetch_max_wait_ms=_FETCH_MAX_WAIT_MS,
         )
-        await start_client(self._consumer, timeout_s=self._timeout_s)
+        await start_client(self._consumer, timeout_s=self._settings.kafka_timeout_s)
         self._consumer.subscribe([self._topic], listener=self)
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._commit_regularly())]
         for task in self._tasks:
@@ -119,10 +103,10 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         """Read nothing more, let what is in flight end within the drain time-out, commit, disconnect."""
         await cancel_and_wait(*self._tasks)
         if self._assignment is not None:
-            await self._drain(self._assignment, self._stop_drain_s)
+            await self._drain(self._assignment, self._settings.drain_timeout_s)
         if self._consumer is None:
             return
-        if (fault := await stop_client(self._consumer, timeout_s=self._timeout_s)) is not None:
+        if (fault := await stop_client(self._consumer, timeout_s=self._settings.kafka_timeout_s)) is not None:
             log.info("kafka.stop_failed", error=fault)
 
     @property
@@ -144,7 +128,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self.rebalances += 1
         try:
             if self._assignment is not None:
-                await self._drain(self._assignment, self._revoke_drain_s)
+                await self._drain(self._assignment, self._settings.revoke_drain_s)
         finally:
             self._assignment = None
 

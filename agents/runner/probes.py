@@ -16,8 +16,8 @@ from starlette.routing import Route
 from agents.runner.watchdog import StageReport, Watchdog
 from streams.errors import ConfigurationError
 from streams.serving.middleware import RequestFrame, answer_faults
+from streams.serving.protocol import HttpServer, http_config
 from streams.serving.responses import JsonResponse
-from streams.serving.server import HttpServer, http_config
 
 #: Time limit for open requests when the worker ends.
 _SHUTDOWN_S = 1.0

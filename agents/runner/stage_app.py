@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 from faust.app import BootStrategy
 
-from agents.runner.assignment import Assignment, PartitionProgress, RecordBatch
+from agents.runner.assignment import Assignment, PartitionProgress
 from agents.runner.group_consumer import GroupConsumer
 from agents.runner.in_flight import ConsumerProgress, KeyedTasks, RecordCounts, RecordWork
 from agents.stage import Record
@@ -21,38 +21,25 @@ from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import ConsumerSpec
 from streams.settings import Settings
 
-#: Works on a record. True: it has its durable outcome, and may be acknowledged. False: it must be delivered
-#: again.
+#: Works on a record, and returns whether it has its durable outcome; if not, it must be delivered again.
 Run = Callable[[Record, RecordWork], Awaitable[bool]]
 
 
 class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
     """What a consumer is doing at one moment, for the watchdog, probes and metrics.
 
-    Attributes:
-        name: of its stage.
-        limit: how many records it works on at most.
-        held: how many it holds; some may wait for one of the same key.
-        in_flight: those that are being worked on, the oldest first.
-        partitions: what is assigned to it.
-        joined: whether it ever had an assignment, be it an empty one.
-        rebalancing: whether its group is being rebalanced.
-        rebalances: how often it was.
-        polls: how often it has asked for records.
-        last_begin_at: when it last began with a record, in seconds of the watchdog's clock.
-        last_ack_at: when it last acknowledged one.
-        counts: what became of its records.
+    Times are in seconds of the watchdog's clock.
     """
 
     name: str
-    limit: int
-    held: int
-    in_flight: tuple[RecordWork, ...]
+    limit: int  # of records that it works on at once
+    held: int  # some of them may wait for one of the same key
+    in_flight: tuple[RecordWork, ...]  # the oldest first
     partitions: tuple[PartitionProgress, ...]
-    joined: bool
+    joined: bool  # it has had an assignment, be it an empty one
     rebalancing: bool
     rebalances: int
-    polls: int
+    polls: int  # how often it has asked for records
     last_begin_at: float
     last_ack_at: float | None
     counts: RecordCounts
@@ -136,15 +123,9 @@ class StageApp:
         self._batches = self.app.channel(maxsize=1)
         self.app.agent(self._batches, name=spec.group)(self._consume)
         self.consumer = GroupConsumer(
-            spec.source.name,
-            group=spec.group,
-            instance_id=f"{settings.instance_id}.{spec.name}",
-            bootstrap=settings.kafka_bootstrap,
-            max_records=self._limit,
-            revoke_drain_s=settings.revoke_drain_s,
-            stop_drain_s=settings.drain_timeout_s,
-            timeout_s=settings.kafka_timeout_s,
-            deliver=self._deliver,
+            spec,
+            settings,
+            deliver=lambda batch: self._batches.send(value=batch),
             on_assigned=self._assign,
             on_drain=on_drain,
             on_fault=self._fail,
@@ -199,9 +180,6 @@ class StageApp:
     def _assign(self) -> None:
         self._on_assigned()
         self._assigned.set()
-
-    async def _deliver(self, batch: RecordBatch) -> None:
-        await self._batches.send(value=batch)
 
     async def _consume(self, stream: Any) -> None:
         async for batch in stream:

@@ -55,14 +55,7 @@ class StageDecision(msgspec.Struct, frozen=True, kw_only=True):
 class StageHandler:
     """Lets a stage handle records, and decides what becomes of those that it cannot handle.
 
-    Args:
-        stage: what to do with an event.
-        dead_letters: makes dead letters, and the replies that go with them.
-        retry: how transient faults are waited out.
-        default_deadline_ms: for requests that name no deadline.
-        knows: whether a request of this id was accepted; None: nobody can tell.
-        clock: the time, UTC-aware.
-        sleep: how to wait between two tries.
+    `knows` tells whether a request of an id was accepted; without it nobody can tell.
     """
 
     def __init__(

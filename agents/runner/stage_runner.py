@@ -34,12 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class StageRunner:
-    """Runs one stage's records to their outcome.
-
-    Args:
-        handler: lets the stage handle a record, and decides what becomes of it.
-        publisher: sends records.
-    """
+    """Runs one stage's records to their outcome."""
 
     def __init__(self, handler: StageHandler, publisher: RecordPublisher) -> None:
         self._handler = handler
@@ -48,15 +43,10 @@ class StageRunner:
         self._sender = RecordSender(publisher, stage=self._name, sleep=handler.sleep)
 
     async def run(self, record: Record, work: RecordWork) -> bool:
-        """Bring a record to its durable outcome. Returns only then.
+        """Bring a record to its durable outcome, noted in `work`; return then whether it may be acknowledged.
 
-        Args:
-            record: as it was read.
-            work: where to note what becomes of it.
-
-        Returns:
-            Whether it may be acknowledged. Not where another delivery works on it now: were that committed
-            before the other one has ended, the record would be lost with the other one's process.
+        Not where another delivery works on it now: were that committed before the other one has ended, the
+        record would be lost with the other one's process.
         """
         started_at = self._handler.clock()
         try:

@@ -13,13 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
 from agents.runner.stage_app import ConsumerView
 from agents.runner.stall_rules import NEEDS_RECORDS, StageWatch, Stall
-from streams.errors import HeadraceError
-from streams.kafka.clients import stop_client
+from streams.errors import HeadraceError, KafkaUnavailable
+from streams.kafka.inspector import KafkaInspector
 
 log = structlog.get_logger(__name__)
 
@@ -43,17 +42,13 @@ class BrokerEndOffsets:
 
     async def __call__(self, places: Sequence[tuple[str, int]]) -> Mapping[tuple[str, int], int] | None:
         """Return the end of each partition (topic, number), or None if no broker answered in time."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap.split(","), request_timeout_ms=int(self._timeout_s * 1000)
-        )
+        kafka = KafkaInspector(self._bootstrap, client_id="headrace.watchdog", timeout_s=self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await consumer.start()
-                ends = await consumer.end_offsets([TopicPartition(*place) for place in places])
-        except (KafkaError, OSError, TimeoutError):
+            ends = await kafka.end_offsets([TopicPartition(*place) for place in places])
+        except KafkaUnavailable:
             return None
         finally:
-            await stop_client(consumer, timeout_s=self._timeout_s)
+            await kafka.close()
         return {(at.topic, at.partition): end for at, end in ends.items()}
 
 

@@ -27,12 +27,8 @@ async def run_apps(
 ) -> None:
     """Run apps side by side until SIGTERM or SIGINT, or until one of them crashes or is stuck.
 
-    Args:
-        apps: the consumers.
-        watchdog: looks at them.
-        stall_timeout_s: how long the event loop may be blocked.
-        drain_timeout_s: how long a stop waits for records in flight, unless an app is stuck.
-        on_ready: called once every app has its partitions.
+    The process ends when its event loop is blocked for `stall_timeout_s`. A stop waits `drain_timeout_s` for
+    records in flight, unless an app is stuck. `on_ready` is called once every app has its partitions.
 
     Raises:
         BaseException: what crashed an app, or `WorkerStalled`. The process should end and be restarted.

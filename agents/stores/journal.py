@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from agents.stores import journal_scripts as scripts
+from agents.stores import journal_entries as scripts
 from agents.stores.journal_entries import (
     AlreadySent,
     BegunCall,

@@ -17,8 +17,8 @@ from analytics.alerts.fixed_limits import (
 )
 from analytics.api.dependencies import QueryServiceDep, TenantScopeDep
 from analytics.api.queries import QUERY_ERRORS, faults_as_errors
+from analytics.reports.query import JSON
 from analytics.reports.query_service import QueryService, TenantScope
-from analytics.reports.result_formats import JSON
 from analytics.status import Clock, utc_now
 from streams.registry.entries import plain
 from streams.serving.fastapi_errors import errors

@@ -11,7 +11,7 @@ from analytics.reports.query_service import QueryService, QuerySlots, TenantScop
 from analytics.reports.reader import AnalystReader, ReaderLimits
 from streams.errors import ConfigurationError
 from streams.serving.api_keys import KeyTable, PresentedKey, required
-from streams.serving.errors import unauthorized
+from streams.serving.responses import unauthorized
 from streams.settings import ApiKey, Settings
 
 #: What the access log calls the tenant of who may see all of them.

@@ -20,7 +20,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from analytics.api.dependencies import TenantScopeDep
-from analytics.cached_reading import CachedReading, SourceReading
+from analytics.api.health import CachedReading, SourceReading
 from analytics.lags import GroupLag, read_lags
 from analytics.status import Clock, SinkStatus, WatchStatus, utc_now
 from streams.codec import decode, header

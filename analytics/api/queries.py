@@ -12,15 +12,22 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from analytics.api.dependencies import QueryServiceDep, TenantScopeDep
-from analytics.reports.query import INSTANT, Query, UnknownQuery
+from analytics.reports.query import FORMATS, INSTANT, JSON, Query, UnknownQuery, chosen_format
 from analytics.reports.query_service import PreparedQuery, QueryService, TenantNotAllowed, TooManyQueries
 from analytics.reports.reader import QueryFault, Reason
-from analytics.reports.result_formats import FORMATS, JSON, chosen_format
 from streams.errors import ClickHouseUnavailable, InputError
 from streams.events import ErrorInfo
-from streams.serving.errors import NO_RETRY, ApiError, invalid, not_found, outage, unavailable
 from streams.serving.fastapi_errors import errors
-from streams.serving.responses import JsonResponse, to_json
+from streams.serving.responses import (
+    NO_RETRY,
+    ApiError,
+    JsonResponse,
+    invalid,
+    not_found,
+    outage,
+    to_json,
+    unavailable,
+)
 from streams.tasks import run_unless, until_disconnect
 
 log = structlog.get_logger(__name__)

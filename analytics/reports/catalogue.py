@@ -27,7 +27,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Self, TypeVar
 
-from analytics.query_macros import expanded
+from analytics.clickhouse import expanded
 from analytics.reports.query import (
     STANDARD,
     TYPES,

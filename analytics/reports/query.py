@@ -1,14 +1,16 @@
-"""A query of the catalogue, its parameters, and what a text must be to become a value of them.
+"""A query of the catalogue, its parameters with what a text must be to become one, and its result's formats.
 
 A value goes to ClickHouse beside the query (`{name:Type}`), never inside it. `DateTime64` values are handed
 over as text in UTC with six decimals, because the client library cuts a `datetime` to whole seconds.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -209,3 +211,87 @@ def did_you_mean(name: str, names: list[str]) -> str:
     near = get_close_matches(name, names, n=3, cutoff=0.5)
     near += [each for each in names if name and name in each and each not in near][: 3 - len(near)]
     return f" (did you mean {' or '.join(near)}?)" if near else ""
+
+
+class ResultFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """One format."""
+
+    name: str
+    media_type: str
+    clickhouse: str
+    settings: Mapping[str, str]
+
+
+#: RFC 3339, in UTC.
+_ISO_TIMES: Final = {"date_time_output_format": "iso"}
+
+JSON: Final = ResultFormat(
+    name="json",
+    media_type="application/json",
+    clickhouse="JSONEachRow",
+    settings={
+        **_ISO_TIMES,
+        "output_format_json_array_of_rows": "1",
+        "output_format_json_quote_decimals": "0",
+        "output_format_json_quote_64bit_integers": "0",
+        "output_format_json_quote_denormals": "0",  # infinities and NaN are null
+    },
+)
+CSV: Final = ResultFormat(
+    name="csv",
+    media_type="text/csv; charset=utf-8",
+    clickhouse="CSVWithNames",
+    settings={**_ISO_TIMES, "format_csv_null_representation": ""},
+)
+ARROW: Final = ResultFormat(
+    name="arrow",
+    media_type="application/vnd.apache.arrow.stream",
+    clickhouse="ArrowStream",
+    # Not every reader of Arrow, JavaScript's for one, can decompress.
+    settings={"output_format_arrow_compression_method": "none", "output_format_arrow_string_as_string": "1"},
+)
+FORMATS: Final = {each.name: each for each in (JSON, CSV, ARROW)}
+
+_QUALITY: Final = re.compile(r"\d(?:\.\d*)?")
+_RANGES: Final = {
+    **{each.media_type.partition(";")[0]: each for each in FORMATS.values()},
+    "text/*": CSV,
+    "application/*": JSON,
+    "*/*": JSON,
+}
+
+
+class UnknownFormat(InputError):
+    """There is no such format."""
+
+
+def chosen_format(name: str | None, accept: str) -> ResultFormat:
+    """Return the format that a caller asks for, or raise `UnknownFormat`.
+
+    The parameter `format` goes before the header `Accept`.
+    """
+    if name is not None:
+        if name not in FORMATS:
+            message = f"format must be one of {', '.join(FORMATS)}, not {name[:64]!r}"
+            raise UnknownFormat(message, code="unknown_format", param="format")
+        return FORMATS[name]
+    for media_range in _by_preference(accept or "*/*"):
+        if media_range in _RANGES:
+            return _RANGES[media_range]
+    types = ", ".join(each.media_type.partition(";")[0] for each in FORMATS.values())
+    raise UnknownFormat(
+        f"none of the types in Accept is available: send one of {types}, or the parameter format",
+        code="not_acceptable",
+    )
+
+
+def _by_preference(accept: str) -> list[str]:
+    """Return the media ranges of a header, the most wanted first (RFC 9110, 12.5.1)."""
+    wanted: list[tuple[float, str]] = []
+    for part in accept.lower().replace(" ", "").split(","):
+        media_range, *parameters = part.split(";")
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        weight = float(quality) if _QUALITY.fullmatch(quality) else 0.0
+        if weight > 0:
+            wanted.append((-weight, media_range))
+    return [media_range for _, media_range in sorted(wanted, key=itemgetter(0))]

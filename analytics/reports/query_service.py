@@ -14,9 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query import Query
+from analytics.reports.query import Query, ResultFormat
 from analytics.reports.reader import AnalystReader, QueryFault, QueryResult, ReaderQuery, Reason
-from analytics.reports.result_formats import ResultFormat
 from streams.errors import ClickHouseUnavailable, HeadraceError, InputError
 
 #: The page runs two queries at once (web/api.js); several pages, and programs beside them, wait for slots.

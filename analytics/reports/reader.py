@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 from clickhouse_connect.driver.binding import format_bind_value
 
-from analytics.reports.result_formats import ResultFormat
+from analytics.reports.query import ResultFormat
 from streams.errors import ClickHouseUnavailable, ConfigurationError, HeadraceError
 
 

@@ -22,8 +22,7 @@ from importlib.resources import files
 
 import msgspec
 
-from analytics.clickhouse import ClickHouse
-from analytics.query_macros import expanded
+from analytics.clickhouse import ClickHouse, expanded
 from analytics.schema.cluster import sync_replica_and_mutations
 
 #: Versions of partitions, by table and partition id: the highest block number, a hash of the table's

@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query import Query, instant
+from analytics.reports.query import JSON, Query, instant
 from analytics.reports.reader import AnalystReader, ReaderQuery
-from analytics.reports.result_formats import JSON
 
 _WARM_UPS = 2
 #: What a query of the page may take at the 95th percentile, and any other one.

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from headrace.embedded.data_dir import DataDirLock, kept_password, private_folder
 from headrace.embedded.errors import EmbeddedError, ProcessExited
-from headrace.embedded.ports import LOOPBACK, choose_port
-from headrace.embedded.process import ChildProcess
+from headrace.embedded.process import LOOPBACK, ChildProcess, choose_port
 
 OnProgress = Callable[[str], None]
 

@@ -22,8 +22,7 @@ from headrace.embedded.child import EmbeddedPart, OnProgress
 from headrace.embedded.data_dir import OWNER_ONLY, private_folder, write_private
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ProcessExited, import_extra
 from headrace.embedded.jars import KAFKA_VERSION, class_path, default_cache_dir
-from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.process import ChildProcess
+from headrace.embedded.process import LOOPBACK, ChildProcess
 
 NODE_ID = 1
 

@@ -16,8 +16,7 @@ from urllib.parse import quote
 from headrace.embedded.child import EmbeddedPart, OnProgress
 from headrace.embedded.data_dir import write_private
 from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, ProcessExited, import_extra
-from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.process import ChildProcess
+from headrace.embedded.process import LOOPBACK, ChildProcess
 
 _PROBE_TIMEOUT_S = 1.0
 # Commands that make Redis connect elsewhere. It refuses DEBUG, MODULE and CONFIG SET dir by default.

@@ -1,8 +1,9 @@
 """Reads topics from an offset or a time to their present ends: no consumer group, bounded memory and time."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
@@ -114,3 +115,13 @@ class TopicReader(KafkaInspector):
         if wanted not in spans or offset not in spans[wanted]:
             return None
         return next(iter(await self.first_records({wanted: OffsetSpan(offset, offset + 1)})), None)
+
+
+T = TypeVar("T")
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of at most `size`."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

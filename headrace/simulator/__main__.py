@@ -8,9 +8,8 @@ from pathlib import Path
 
 from headrace.embedded.data_dir import new_password
 from headrace.same_origin import SameOriginOnly
-from headrace.simulator.app import AddressUnavailable, build_server, create_app, listen
+from headrace.simulator.app import PASSWORD_VARIABLE, AddressUnavailable, build_server, create_app, listen
 from headrace.simulator.invoice import InvoiceFileError
-from headrace.simulator.operator_api import PASSWORD_VARIABLE
 
 
 def main() -> int:

@@ -32,8 +32,7 @@ from headrace.simulator.simulated_call import (
     StreamScript,
     bearer_token,
 )
-from streams.models import EMBEDDING_USD_PER_MILLION, ProviderName
-from streams.tokens import count_text
+from streams.models import EMBEDDING_USD_PER_MILLION, ProviderName, count_text
 
 _FINISH_REASONS = {
     StopCause.STOP: "stop",

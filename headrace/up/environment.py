@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from pydantic_settings import BaseSettings
 
-from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.process import LOOPBACK
 from headrace.up.home import Endpoints, Home, InstallationKeys, NotRunning
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import key_of_redis

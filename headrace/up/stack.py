@@ -9,10 +9,9 @@ import msgspec
 from headrace.embedded.child import Child, EmbeddedPart
 from headrace.embedded.clickhouse import EmbeddedClickHouse
 from headrace.embedded.kafka import EmbeddedKafka
-from headrace.embedded.ports import LOOPBACK, choose_port, free_port, is_free
-from headrace.embedded.process import answers_http
+from headrace.embedded.process import LOOPBACK, answers_http, choose_port, free_port, is_free
 from headrace.embedded.redis import EmbeddedRedis
-from headrace.simulator.operator_api import PASSWORD_VARIABLE
+from headrace.simulator.app import PASSWORD_VARIABLE
 from headrace.up.environment import PART_VARIABLES, PROVIDER_KEYS, READER_VARIABLE, service_environment
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import ServiceProcess, Supervisor

@@ -7,9 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ingest.admin.dependency_health import CheckResult
 from ingest.auth import CallerDep
-from ingest.services import Services, ServicesDep
+from ingest.services import CheckResult, Services, ServicesDep
 from streams.redis.memory import MemoryState
 from streams.serving.responses import JsonResponse
 

@@ -26,7 +26,7 @@ from streams.events import CacheControl, ChatRequested, Message, TextPart
 from streams.request_rules.chat import MAX_CONTENT_CHARS, MAX_JSON_DEPTH, MAX_MESSAGES, depth_exceeds
 from streams.request_rules.faults import UNSUPPORTED, check_at_most
 from streams.request_rules.parameters import Parameters, params_of
-from streams.serving.errors import ApiError
+from streams.serving.responses import ApiError
 
 #: The path of a message in a request, and the names of fields in Anthropic's API.
 _MESSAGE_PATH = re.compile(r"messages\[(\d+)\]")

@@ -20,7 +20,7 @@ from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import ErrorInfo, Reply, Usage
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
-from streams.serving.errors import NO_RETRY, ApiError
+from streams.serving.responses import NO_RETRY, ApiError
 
 router = APIRouter(tags=["Anthropic-compatible"])
 _STOP_REASONS = {

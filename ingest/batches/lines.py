@@ -23,7 +23,7 @@ from streams.events import ChatRequested
 from streams.registry.registry import fingerprint
 from streams.request_rules.faults import has_control_character
 from streams.request_rules.sent_requests import HINTS
-from streams.serving.errors import ApiError, invalid
+from streams.serving.responses import ApiError, invalid
 from streams.settings import Settings
 
 MAX_BATCH_LINES = 10_000

@@ -23,9 +23,8 @@ from streams.events import Reply
 from streams.registry.entries import reply_view
 from streams.registry.registry import RequestState
 from streams.serving.api_keys import Caller
-from streams.serving.errors import REPLAYED, error_body
 from streams.serving.fastapi_errors import errors
-from streams.serving.responses import JsonResponse, to_json
+from streams.serving.responses import REPLAYED, JsonResponse, error_body, to_json
 
 router = APIRouter(tags=["batches"])
 

@@ -29,7 +29,7 @@ from streams.errors import HeadraceError
 from streams.registry.entries import BY_SENDER
 from streams.registry.registry import RequestRegistry, RequestSummary
 from streams.serving.api_keys import Caller
-from streams.serving.errors import ApiError, not_found, unavailable
+from streams.serving.responses import ApiError, not_found, unavailable
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 from ingest.follow.answer_cursor import AnswerSoFar, advance
 from streams.events import CacheKind, Delta, Reply
-from streams.serving.errors import unavailable
+from streams.serving.responses import unavailable
 from streams.tasks import event_within
 
 #: The most text that is held of a running answer; the reply brings the rest.

@@ -19,8 +19,7 @@ from ingest.errors import error_of
 from ingest.follow.answer_cursor import AnswerCursor, ResumePoint, Step, StreamPosition
 from ingest.follow.reply_hub import ReplyListener
 from streams.events import ErrorInfo, Reply
-from streams.serving.errors import ApiError
-from streams.serving.responses import to_json
+from streams.serving.responses import ApiError, to_json
 
 log = structlog.get_logger(__name__)
 

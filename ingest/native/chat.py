@@ -19,8 +19,7 @@ from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.events import ErrorInfo, Reply
 from streams.registry.entries import plain, reply_view
 from streams.request_rules.sent_requests import HINTS
-from streams.serving.errors import error_body
-from streams.serving.responses import PageFile, page_files, sender, to_json
+from streams.serving.responses import PageFile, error_body, page_files, sender, to_json
 
 router = APIRouter(tags=["chat"])
 _RESET = sse_event({}, name="reset", event_id=StreamPosition().event_id)

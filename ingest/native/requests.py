@@ -34,9 +34,8 @@ from streams.events import MAX_DEADLINE_MS, Status
 from streams.registry.entries import BY_SENDER, reply_view
 from streams.registry.registry import CancelAnswer, SubmissionState
 from streams.request_rules.sent_requests import HINTS
-from streams.serving.errors import REPLAYED, invalid
 from streams.serving.fastapi_errors import errors
-from streams.serving.responses import JsonResponse
+from streams.serving.responses import REPLAYED, JsonResponse, invalid
 from streams.topics import REPLIES
 
 router = APIRouter(tags=["requests"])

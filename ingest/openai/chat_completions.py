@@ -20,7 +20,7 @@ from streams.events import ErrorInfo, Reply, Usage
 from streams.models import STANDARD_TIER
 from streams.registry.entries import plain
 from streams.serving.api_keys import Caller
-from streams.serving.errors import error_body
+from streams.serving.responses import error_body
 
 router = APIRouter(tags=["OpenAI-compatible"])
 

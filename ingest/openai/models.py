@@ -10,9 +10,8 @@ from ingest.auth import authenticate
 from ingest.errors import speaks_anthropic
 from ingest.services import ServicesDep
 from streams.models import MODELS, PRICED_MODELS, EmbeddingModel, Model, ProviderName
-from streams.serving.errors import invalid, not_found
 from streams.serving.fastapi_errors import errors
-from streams.serving.responses import JsonResponse
+from streams.serving.responses import JsonResponse, invalid, not_found
 from streams.settings import Settings
 
 # Any known key will do: the list is the same for every tenant.

@@ -20,7 +20,7 @@ from streams.request_rules.cache_directives import known_directives
 from streams.request_rules.chat import MAX_JSON_DEPTH
 from streams.request_rules.faults import MAX_NAME_CHARS, check_at_most, explain, has_control_character
 from streams.request_rules.parameter_table import OPENAI_PATHS, Parameter
-from streams.serving.errors import REPLAYED, ApiError, invalid
+from streams.serving.responses import REPLAYED, ApiError, invalid
 
 CACHE_KIND_HEADER = "X-Headrace-Cache"
 MODEL_HEADER = "X-Headrace-Model"

@@ -19,7 +19,6 @@ import structlog
 from redis.asyncio import Redis
 
 from ingest.errors import conflict
-from ingest.submit.detached_tasks import DetachedTasks
 from ingest.submit.http_message import idempotency_key, sdk_retry_count
 from streams.errors import HeadraceError, StoreUnavailable
 from streams.events import Requested
@@ -27,7 +26,8 @@ from streams.redis.connection import store_faults
 from streams.redis.keys import CLIENT_RETRIES, digest
 from streams.registry.registry import fingerprint
 from streams.registry.runs import RequestRuns
-from streams.serving.errors import ApiError
+from streams.serving.responses import ApiError
+from streams.tasks import DetachedTasks
 
 #: Namespaces of the request ids that come from keys (RFC 9562, version 5), for first and for later runs.
 #: Never change them: the same key must give the same id after every upgrade.

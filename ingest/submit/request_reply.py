@@ -32,9 +32,8 @@ from streams.errors import StoreUnavailable
 from streams.events import ChatRequested, Reply, Requested
 from streams.registry.registry import RequestRegistry, RequestState, SubmissionState
 from streams.serving.api_keys import Caller
-from streams.serving.errors import REPLAYED, ApiError, not_found
 from streams.serving.middleware import CLIENT_CLOSED_REQUEST
-from streams.serving.responses import JsonResponse
+from streams.serving.responses import REPLAYED, ApiError, JsonResponse, not_found
 from streams.tasks import cancel_and_wait, run_unless, until_disconnect
 
 #: Renders a reply, given the latency in ms, as the JSON body of a route; raises the error of a failed one.

@@ -18,7 +18,6 @@ import structlog
 
 from ingest.errors import as_repeat, too_many_repeats
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
-from ingest.submit.detached_tasks import DetachedTasks
 from ingest.submit.http_message import OnDisconnect
 from ingest.submit.identification import SdkCall, key_of_another_body
 from streams.backoff import Backoff, retry
@@ -31,6 +30,7 @@ from streams.registry.registry import RequestRegistry, SubmissionState, correlat
 from streams.request_rules.chat import check_chat
 from streams.serving.api_keys import Caller
 from streams.settings import Settings
+from streams.tasks import DetachedTasks
 from streams.topics import EMBEDDINGS, REPLIES, REQUESTS
 
 T = TypeVar("T")

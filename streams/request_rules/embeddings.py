@@ -6,10 +6,9 @@ import msgspec
 
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
-from streams.models import EMBEDDING_MODELS, EmbeddingModel
+from streams.models import EMBEDDING_MODELS, EmbeddingModel, count_text
 from streams.request_rules.chat import check_ids
 from streams.settings import Settings
-from streams.tokens import count_text
 
 
 class EmbeddingLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from streams.errors import ConfigurationError
-from streams.serving.errors import unauthorized
+from streams.serving.responses import unauthorized
 from streams.settings import ApiKey
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ from typing import Final
 
 import httptools
 
-from streams.serving.errors import ApiError, invalid
 from streams.serving.middleware import SECURITY_HEADERS
+from streams.serving.responses import ApiError, invalid
 
 #: More than the requests that one ingest holds open by default: idle connections and probes.
 _MOST_CONNECTIONS: Final = 4096

@@ -22,8 +22,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from streams.events import ErrorInfo
-from streams.serving.errors import ApiError, error_body
-from streams.serving.responses import JsonResponse
+from streams.serving.responses import ApiError, JsonResponse, error_body
 
 #: Makes the response to a request from its status, its error and extra headers.
 Render = Callable[[Request, int, ErrorInfo, Mapping[str, str]], Response]

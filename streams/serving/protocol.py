@@ -6,19 +6,20 @@ and answers parser faults as plain text.
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final
 
 import httptools
 import structlog
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from streams.events import ErrorInfo
 from streams.serving import http_limits
-from streams.serving.errors import ApiError, error_body, invalid, unavailable
-from streams.serving.http_limits import HttpLimits, LingeringTransport
-from streams.serving.responses import to_json
+from streams.serving.http_limits import HttpLimits, LingeringTransport, limits_of_process
+from streams.serving.responses import ApiError, error_body, invalid, to_json, unavailable
 
 #: The size and the line ends of a chunk: what every chunk has beside its data.
 _CHUNK_FRAME_BYTES: Final = 24
@@ -251,3 +252,40 @@ class BoundedHttp(HttpToolsProtocol):
         self._wire.write(begin + http_limits.after_status(refusal, body, request_id))
         self._wire.unread = True
         self._wire.close()
+
+
+def http_config(
+    app: ASGIApp,
+    *,
+    grace_s: float,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    backlog: int = 2048,
+    protocol: type[BoundedHttp] = BoundedHttp,
+) -> uvicorn.Config:
+    """Return the configuration of a server; `host` and `port` have no use where it is given a socket.
+
+    Open requests may take `grace_s` at shutdown, at least a second. `protocol` has the shape of errors.
+    """
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=type("Limited", (protocol,), {"limits": limits_of_process()}),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=backlog,
+        timeout_graceful_shutdown=max(1, int(grace_s)),
+    )
+
+
+class HttpServer(uvicorn.Server):
+    """A server without signal handling: uvicorn's raises the signal again and kills the process at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing."""
+        yield

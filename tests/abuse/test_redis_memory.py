@@ -13,7 +13,7 @@ import httpx
 import pytest
 import redis
 
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from streams.redis.keys import FAMILIES
 from tests import parts
 from tests.acceptance.conftest import System, started, unique, wait_for

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from bench.event_stream import Follower
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from ingest.follow.answer_cursor import StreamPosition
 from tests.acceptance.conftest import System, clean_environ, unique, wait_for
 

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 
 SERVE = "from analytics.main import serve; from streams.settings import load_settings; serve(load_settings())"
 

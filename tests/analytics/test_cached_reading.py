@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from analytics.cached_reading import CachedReading, SourceReading
+from analytics.api.health import CachedReading, SourceReading
 from streams.errors import KafkaUnavailable
 
 

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 
 from analytics.clickhouse import ClickHouse
 from analytics.main import _listen, run
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from streams.codec import encode
 from streams.errors import ConfigurationError
 from streams.settings import Settings

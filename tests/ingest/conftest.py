@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from ingest.app import create_app
+from ingest.main import create_app
 from tests.ingest.fakes import KEY, Rig, rig
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import msgspec
 
-from ingest.admin.dependency_health import HealthMonitor
 from ingest.auth import StreamTokens
 from ingest.batches.batch import Batch
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.follow.reply_hub import ReplyHub
-from ingest.services import Services
+from ingest.services import HealthMonitor, Services
 from ingest.submit.identification import SdkCall
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from analytics.reports.catalogue import Catalogue
-from ingest.app import create_app
+from ingest.main import create_app
 from ingest.services import connected_services
 from streams.codec import decode, header
 from streams.events import ChatRequested, Delta, ReplyAddress

@@ -9,8 +9,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from ingest.app import create_app
 from ingest.batches.batch import line_request_id
+from ingest.main import create_app
 from streams.events import Status
 from streams.serving.fastapi_errors import Document
 from tests.ingest.batches.test_lines import jsonl, line

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import structlog
 
-from ingest.app import create_app
+from ingest.main import create_app
 from streams.redis.memory import MemoryState, StoreMemory
 from tests.ingest.fakes import KEY, OTHER_KEY, Rig, answered, rig
 

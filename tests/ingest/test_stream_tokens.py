@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ingest.app import create_app
 from ingest.auth import StreamTokens
-from streams.serving.errors import ApiError
+from ingest.main import create_app
+from streams.serving.responses import ApiError
 from streams.settings import ApiKey
 from tests.ingest.fakes import KEY, OTHER_KEY, Entry, Rig, answered, rig, settings
 from tests.ingest.sse_reader import events

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.tokens import count_messages, count_text
+from streams.models import count_messages, count_text
 
 
 @pytest.mark.parametrize(

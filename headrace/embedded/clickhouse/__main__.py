@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 
 from headrace.embedded.clickhouse.confinement import confine_process, write_config
+from headrace.embedded.clickhouse.http_query import Passwords
 from headrace.embedded.clickhouse.part import CANNOT_START
-from headrace.embedded.clickhouse.users import Passwords
 from headrace.embedded.data_dir import OWNER_ONLY, private_folder
 from headrace.embedded.errors import EmbeddedError, PortInUse
-from headrace.embedded.ports import LOOPBACK
+from headrace.embedded.process import LOOPBACK
 
 _BACKLOG = 1024
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from headrace.embedded.clickhouse.engine import Engine, Summary
-from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery
+from headrace.embedded.clickhouse.http_query import READER, SPOOL_BYTES, HttpQuery
 from headrace.embedded.clickhouse.query_error import QueryError
 from headrace.embedded.clickhouse.statement import (
     InsertStatement,
@@ -17,7 +17,6 @@ from headrace.embedded.clickhouse.statement import (
     first_keyword,
     split_output,
 )
-from headrace.embedded.clickhouse.users import READER
 
 _HEAD_BYTES = 1 << 20  # four times the engine's max_query_size: an INSERT's SQL is in here, or too long
 # The engine rewrites SHOW TABLES and its like, and loses the INTO OUTFILE clause on the way.

@@ -12,11 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from headrace.embedded.child import EmbeddedPart, OnProgress
-from headrace.embedded.clickhouse.users import OWNER, READER
+from headrace.embedded.clickhouse.http_query import OWNER, READER
 from headrace.embedded.data_dir import private_folder, write_private
 from headrace.embedded.errors import EmbeddedError, ExtraMissing, ProcessExited
-from headrace.embedded.ports import LOOPBACK
-from headrace.embedded.process import ChildProcess, answers_http
+from headrace.embedded.process import LOOPBACK, ChildProcess, answers_http
 
 _KEPT_VARIABLES = frozenset({
     "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TZ",

@@ -28,9 +28,8 @@ from headrace.embedded.clickhouse.execution import (
     plan_query,
     run_query,
 )
-from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery, read_query
+from headrace.embedded.clickhouse.http_query import SPOOL_BYTES, HttpQuery, Passwords, read_query
 from headrace.embedded.clickhouse.query_error import QueryError
-from headrace.embedded.clickhouse.users import Passwords
 from headrace.same_origin import SameOriginOnly
 from streams.tasks import run_unless, until_disconnect
 

@@ -24,8 +24,7 @@ from headrace.ops.audit.evidence import (
     TopicRead,
     nano_usd,
 )
-from headrace.ops.batches import in_batches
-from headrace.ops.topic_reader import OffsetSpan, TopicReader
+from headrace.ops.topic_reader import OffsetSpan, TopicReader, in_batches
 from streams.errors import HeadraceError
 from streams.kafka.inspector import Offsets
 from streams.pipeline import RELAY, SINK, STAGES, ConsumerSpec

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from agents.stores.answer_cache import CachedAnswer, answer_key, index_key, vectors_key
 from agents.stores.journal import journal_key
-from agents.webhooks import queue_scripts
+from agents.webhooks import queue
 from agents.webhooks.queue import Lane, end_arguments, entry_key
-from headrace.ops.batches import in_batches
+from headrace.ops.topic_reader import in_batches
 from streams.codec import encode
 from streams.events import ErrorInfo, Reply
 from streams.redis.connection import store_faults
@@ -63,7 +63,7 @@ class RedisEraser:
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # its stubs know neither vector sets nor bytes from strings
         self._empty = self._redis.register_script(_EMPTY)
-        self._end_webhook = self._redis.register_script(queue_scripts.END)
+        self._end_webhook = self._redis.register_script(queue.END)
 
     async def find(self, tenant: str, request_ids: Collection[str]) -> RedisFindings:
         """Return what Redis holds of these requests of a tenant."""

@@ -14,6 +14,9 @@ from aiokafka.structs import TopicPartition
 
 from agents.runner.assignment import RecordBatch
 from agents.runner.group_consumer import GroupConsumer
+from streams.pipeline import StageSpec
+from streams.topics import REPLIES, REQUESTS
+from tests.agents.runner.live import settings
 
 P0 = TopicPartition("t", 0)
 
@@ -74,14 +77,8 @@ class Member:
         self.faults: list[BaseException] = []
         self.on_drain: Callable[[], None] = lambda: None
         self.consumer = GroupConsumer(
-            "t",
-            group="g",
-            instance_id="i",
-            bootstrap="127.0.0.1:1",
-            max_records=8,
-            revoke_drain_s=drain_s,
-            stop_drain_s=drain_s,
-            timeout_s=5,
+            StageSpec(name="t", source=REQUESTS, next=REPLIES),
+            settings("127.0.0.1:1", drain_timeout_s=drain_s),
             deliver=self._deliver,
             on_assigned=lambda: self.told.append("assigned"),
             on_drain=self._drain,

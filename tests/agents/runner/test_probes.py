@@ -11,7 +11,7 @@ from agents.runner.probes import StageMetrics, serve_probes
 from agents.runner.stage_app import ConsumerView
 from agents.runner.stall_rules import Stall
 from agents.runner.watchdog import WatchClock, Watchdog
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from streams.errors import ConfigurationError
 from tests.agents.runner.views import partition, view, work
 

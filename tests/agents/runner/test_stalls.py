@@ -10,7 +10,7 @@ import pytest
 
 from agents.runner.stage_app import StageApp
 from agents.runner.watchdog import BrokerEndOffsets, WatchClock, Watchdog, WorkerStalled
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from streams.publisher import Publisher
 from streams.topics import REQUESTS
 from tests.agents.runner.live import EchoStage, at_least, request, settings, stage_app, wait_for

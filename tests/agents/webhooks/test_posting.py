@@ -10,7 +10,7 @@ import pytest
 
 from agents.webhooks.posting import DeliveryResult, Done, Rejected, TryLater, WebhookPoster
 from agents.webhooks.target_resolver import LookUp
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from streams.webhooks.targets import Service, Targets
 from tests.fakes.receiver import DROP, HANG, Receiver, Say, receiving
 

@@ -8,13 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from agents.loading import Loaded
 from agents.prompts import PromptCatalogue
 from agents.runner.relay import Drain
 from agents.stores.answer_cache import AnswerCache
 from agents.webhooks.intake import webhook_intake
 from agents.webhooks.queue import Lane, WebhookQueue
-from agents.worker_ports import WorkerPorts
+from agents.worker_ports import Loaded, WorkerPorts
 from streams.publisher import Publisher
 from streams.redis import connection
 from streams.redis.memory import MemoryWatch

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from analytics.api.health import CachedReading
 from analytics.api.live import LivePipeline, OpenDeadLetters, StageCount, connected_pipeline
-from analytics.cached_reading import CachedReading
 from analytics.lags import GroupLag
 from analytics.reports.catalogue import Catalogue
 from analytics.status import RollupStatus, SinkStatus, WatchStatus

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from analytics.api import page
-from analytics.api.page import CHART_FILES, files_of_page, page_router, page_version
+from analytics import app as app_module
+from analytics.app import CHART_FILES, files_of_page, page_router, page_version
 from analytics.reports.catalogue import Catalogue
 from tests.analytics.api.analysts import app_of, client_of
 
@@ -153,7 +153,7 @@ def test_without_the_library_the_rest_is_served(monkeypatch: pytest.MonkeyPatch)
     def missing(name: str) -> None:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(page, "distribution", missing)
+    monkeypatch.setattr(app_module, "distribution", missing)
     assert [file.name for file in files_of_page()] == OWN
     assert page_router().routes
 

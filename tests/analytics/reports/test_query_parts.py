@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analytics.query_macros import expanded
+from analytics.clickhouse import expanded
 from analytics.reports.catalogue import Catalogue, load_parts, parse
 from streams.errors import ConfigurationError
 

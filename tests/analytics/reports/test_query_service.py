@@ -8,9 +8,9 @@ from fastapi import FastAPI
 from prometheus_client import generate_latest
 
 from analytics.api.health import StatusCollector, metrics_registry, metrics_router
+from analytics.reports.query import JSON
 from analytics.reports.query_service import QueryCounts, QueryService, QuerySlots, TenantScope, TooManyQueries
 from analytics.reports.reader import QueryFault, Reason
-from analytics.reports.result_formats import JSON
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
 from streams.errors import ClickHouseUnavailable
 from tests.analytics.api.analysts import NUMBERS, catalogue_of, client_of

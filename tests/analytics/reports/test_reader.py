@@ -12,8 +12,8 @@ import pyarrow.ipc
 import pytest
 
 from analytics.clickhouse import ClickHouse
+from analytics.reports.query import ARROW, CSV, JSON, ResultFormat
 from analytics.reports.reader import AnalystReader, QueryFault, ReaderLimits, ReaderQuery, Reason
-from analytics.reports.result_formats import ARROW, CSV, JSON, ResultFormat
 from streams.errors import ClickHouseUnavailable, ConfigurationError
 from streams.events import Payload
 from tests.analytics.logs import make_log

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from headrace.embedded.clickhouse.users import READER_LIMITS
+from headrace.embedded.clickhouse.http_query import READER_LIMITS
 from streams.settings import Settings
 
 FOLDER = Path(__file__).parents[3] / "deploy" / "clickhouse"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.reports.result_formats import UnknownFormat, chosen_format
+from analytics.reports.query import UnknownFormat, chosen_format
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
 from headrace.cli.app import build_app
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from streams.kafka.topic_admin import create_topics
 from tests import parts as real_parts
 from tests.databases import database_with

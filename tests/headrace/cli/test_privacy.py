@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from headrace.cli.app import build_app
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 
 
 def privacy(*arguments: str, environ: dict[str, str] | None = None) -> Result:

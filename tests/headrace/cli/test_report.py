@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from analytics.reports.catalogue import Catalogue
 from headrace.cli.app import build_app
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from headrace.up.home import Endpoints, Home, UpStatus
 from tests.headrace.cli.stored_requests import stored_requests
 

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from headrace.embedded.errors import DataCorrupt, DataDirInUse, EmbeddedError, ExtraMissing, PortInUse
 from headrace.embedded.kafka import EmbeddedKafka, cluster_id, java_program, serves_metadata
-from headrace.embedded.ports import LOOPBACK, free_port
+from headrace.embedded.process import LOOPBACK, free_port
 from tests.headrace.embedded.processes import gone, until
 
 MakeKafka = Callable[..., EmbeddedKafka]

@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from headrace.embedded.errors import PortInUse
-from headrace.embedded.ports import LOOPBACK, choose_port, free_port, is_free
+from headrace.embedded.process import LOOPBACK, choose_port, free_port, is_free
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from headrace.embedded.errors import DataCorrupt, DataDirInUse, EmbeddedError, ExtraMissing, PortInUse
-from headrace.embedded.ports import LOOPBACK, free_port
+from headrace.embedded.process import LOOPBACK, free_port
 from headrace.embedded.redis import EmbeddedRedis, answers_ping, redis_server, render_config
 from tests.headrace.embedded.processes import gone, until
 

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from headrace.ops.topic_reader import OffsetSpan, TopicReader
 from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.kafka.topic_admin import create_topics

@@ -15,9 +15,8 @@ import msgspec
 import openai
 import pytest
 
-from headrace.simulator.app import listen
+from headrace.simulator.app import PASSWORD_VARIABLE, listen
 from headrace.simulator.invoice import Invoice
-from headrace.simulator.operator_api import PASSWORD_VARIABLE
 
 _COMMAND = [sys.executable, "-m", "headrace.simulator"]
 _PASSWORD = "the operator's"

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ingest.admin.dependency_health import HealthMonitor
+from ingest.services import HealthMonitor
 from streams.errors import StoreDenied, StoreUnavailable
 
 

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from anthropic import AsyncAnthropic
 
-from ingest.app import create_app
 from ingest.follow.reply_hub import ReplyHub
+from ingest.main import create_app
 from streams.events import CacheControl, Delta, Message, Status, TextPart
 from tests.ingest.fakes import KEY, MODEL, Rig, Sent, answered, blocked, failed
 from tests.ingest.sse_reader import events

@@ -7,7 +7,7 @@ import pytest
 
 from ingest.batches import lines as batch_lines
 from ingest.batches.lines import DEFAULT_DEADLINE_MS, CheckedFile, LineRules, check_file
-from streams.serving.errors import ApiError
+from streams.serving.responses import ApiError
 from tests.ingest.fakes import MODEL, settings
 
 CHAT, NATIVE = "/v1/chat/completions", "/v1/requests"

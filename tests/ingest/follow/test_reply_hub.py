@@ -7,7 +7,7 @@ import pytest
 
 from ingest.follow.reply_hub import ReplyHub
 from streams.events import Delta
-from streams.serving.errors import ApiError
+from streams.serving.responses import ApiError
 from tests.ingest.fakes import answered
 
 

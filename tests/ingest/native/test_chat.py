@@ -294,7 +294,7 @@ async def test_too_many_wait(wired: Rig, client: httpx.AsyncClient) -> None:
 
 async def test_a_client_that_leaves_loses_nothing(wired: Rig) -> None:
     """Its ear is dropped at once, the request stays registered and published."""
-    from ingest.app import create_app
+    from ingest.main import create_app
     from tests.ingest.fakes import KEY
 
     body = b'{"user_id": "ada", "query": "capital of France?"}'

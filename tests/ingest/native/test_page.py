@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ingest.app import create_app
+from ingest.main import create_app
 from ingest.native.chat import files_of_page
 from tests.ingest.fakes import Rig
 

@@ -14,7 +14,7 @@ from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message
 from streams.registry.registry import fingerprint
 from streams.request_rules.sent_requests import SentMessage
-from streams.serving.errors import ApiError
+from streams.serving.responses import ApiError
 from tests.ingest.fakes import settings
 
 HELLO = (Message(role="user", content="hello"),)

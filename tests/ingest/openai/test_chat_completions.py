@@ -11,7 +11,7 @@ import pytest
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from ingest.app import create_app
+from ingest.main import create_app
 from streams.events import MAX_DEADLINE_MS, Delta, ErrorInfo, Status
 from tests.ingest.fakes import KEY, MODEL, Rig, answered, blocked, failed
 from tests.ingest.sse_reader import events

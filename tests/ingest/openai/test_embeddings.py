@@ -13,7 +13,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from ingest.app import create_app
+from ingest.main import create_app
 from streams.events import Embeddings, EmbeddingsRequested, Reply, Status, Usage
 from tests.ingest.fakes import KEY, Rig, failed, rig
 

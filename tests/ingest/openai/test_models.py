@@ -11,7 +11,7 @@ import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
-from ingest.app import create_app
+from ingest.main import create_app
 from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS
 from tests.ingest.fakes import KEY, Rig, rig
 

@@ -10,7 +10,7 @@ from ingest.native.schema import ChatBody
 from ingest.openai.chat_schema import CompletionBody
 from ingest.submit.http_message import decode_body, read_body
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
-from streams.serving.errors import ApiError
+from streams.serving.responses import ApiError
 
 
 def _request(*chunks: bytes, length: str | None = None) -> Request:

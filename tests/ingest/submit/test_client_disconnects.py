@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ingest.app import create_app
+from ingest.main import create_app
 from ingest.submit.submission import ClientDisconnects, PreparedRequest
 from streams.events import ChatRequested, Delta
 from streams.registry.registry import CancelAnswer

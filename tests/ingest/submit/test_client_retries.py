@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from ingest.submit.identification import CallState, ClientRetries, SdkCall
 from streams.redis import connection
-from streams.serving.errors import ApiError, unavailable
+from streams.serving.responses import ApiError, unavailable
 
 pytestmark = pytest.mark.integration
 

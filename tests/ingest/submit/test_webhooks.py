@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.app import create_app
+from ingest.main import create_app
 from streams.events import Webhook
 from tests.ingest.fakes import KEY, Rig, rig
 

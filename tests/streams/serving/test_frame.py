@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 
 from streams.serving.api_keys import PresentedKey, required
-from streams.serving.errors import unavailable
 from streams.serving.fastapi_errors import answer_wrong_parameters
 from streams.serving.middleware import RequestFrame, answer_faults
+from streams.serving.responses import unavailable
 
 
 def application() -> FastAPI:

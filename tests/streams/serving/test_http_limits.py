@@ -3,7 +3,7 @@
 import resource
 
 from streams.serving.http_limits import HttpLimits, limits_of_process
-from streams.serving.server import http_config
+from streams.serving.protocol import http_config
 from tests.streams.serving.raw_http import Echo
 
 

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 
 from headrace.embedded.clickhouse import EmbeddedClickHouse
-from headrace.embedded.clickhouse.users import READER_LIMITS
+from headrace.embedded.clickhouse.http_query import READER_LIMITS
 from tests.headrace.embedded.clickhouse.conftest import READER_PASSWORD
 
 pytestmark = pytest.mark.integration

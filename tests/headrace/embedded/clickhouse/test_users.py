@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from headrace.embedded.clickhouse.http_query import READER_LIMITS, reader_settings
 from headrace.embedded.clickhouse.query_error import QueryError
-from headrace.embedded.clickhouse.users import READER_LIMITS, reader_settings
 
 
 def test_a_reader_may_ask_for_less() -> None:

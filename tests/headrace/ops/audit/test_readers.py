@@ -15,7 +15,7 @@ from agents.providers.provider import CALL_ID_HEADER
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import BegunCall, Claimed
 from analytics.clickhouse import ClickHouse
-from headrace.embedded.ports import free_port
+from headrace.embedded.process import free_port
 from headrace.ops.audit.evidence import AuditWindow, ClickHouseEvidence
 from headrace.ops.audit.readers import (
     IncrementalReader,
