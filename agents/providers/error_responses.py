@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from agents.providers.answers import json_fields
-from agents.providers.answers.json_fields import decoded, encodable
+from agents.providers.answers.encodable import decoded, encodable
 from agents.providers.faults import (
     AuthenticationFault,
     ContextTooLong,

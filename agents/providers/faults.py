@@ -20,7 +20,7 @@ A fault knows nothing of retries: `agents/paid_calls/call_policy.py` decides.
 
 from typing import ClassVar
 
-from agents.providers.answers.json_fields import encodable
+from agents.providers.answers.encodable import encodable
 from streams.errors import HeadraceError
 from streams.events import Usage
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from agents.providers.answers.json_fields import encodable
+from agents.providers.answers.encodable import encodable
 from agents.providers.provider import AnyCall, EmbeddingCall, ProviderCall
 from streams.events import Message, Usage
 from streams.models import PRICED_MODELS, STANDARD_TIER, count_messages, count_text

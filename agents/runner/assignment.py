@@ -91,13 +91,8 @@ class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
 class Assignment:
     """The partitions that a member has from one rebalance to the next, and how far it is with each.
 
-    Args:
-        source: aiokafka's object of the assignment.
-        generation: of the group, as the member joined it.
-        member_id: as the group's coordinator named the member.
-
-    Attributes:
-        revoked: whether none of its records may be begun any more.
+    `source` is aiokafka's object of it. `generation` and `member_id` are the membership that it was given to.
+    None of its records may be begun once it is `revoked`.
     """
 
     def __init__(self, source: Any, *, generation: int, member_id: str) -> None:

@@ -26,10 +26,7 @@ Run = Callable[[Record, RecordWork], Awaitable[bool]]
 
 
 class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
-    """What a consumer is doing at one moment, for the watchdog, probes and metrics.
-
-    Times are in seconds of the watchdog's clock.
-    """
+    """What a consumer is doing, for the watchdog, probes and metrics. Times are in seconds of its clock."""
 
     name: str
     limit: int  # of records that it works on at once

@@ -16,7 +16,7 @@ import aiohttp
 import httpx2
 import msgspec
 
-from agents.providers.answers.json_fields import decoded
+from agents.providers.answers.encodable import decoded
 from agents.providers.faults import ConnectionLost, Malformed
 
 #: One event: more than the largest answer (`streams.topics.MAX_ANSWER_BYTES`), all of it escaped.

@@ -14,7 +14,7 @@ import msgspec
 
 from agents.providers.answers import tool_calls
 from agents.providers.answers.body import DONE, AnswerBody, Value
-from agents.providers.answers.json_fields import encodable
+from agents.providers.answers.encodable import encodable
 from agents.providers.answers.tool_calls import ToolCall
 from agents.providers.faults import (
     ConnectionLost,

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from agents.providers.answers import json_fields
-from agents.providers.answers.json_fields import encodable, encodable_escapes
+from agents.providers.answers.encodable import encodable, encodable_escapes
 from agents.providers.faults import Malformed
 
 _PIECE_CHARS = 4  # that there is a piece counts, too

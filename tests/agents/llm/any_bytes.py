@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from agents.providers.answers.json_fields import encodable
+from agents.providers.answers.encodable import encodable
 from tests.agents.providers.odd_servers import (
     STARTED,
     STOPPED,

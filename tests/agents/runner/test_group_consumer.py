@@ -149,7 +149,7 @@ async def test_bug_d_the_drain_of_a_revoke_does_not_pass_what_is_in_flight(
     member: Callable[..., Member],
 ) -> None:
     """Of 10, 11 and 12 only 10 and 12 end within the drain. Faust commits 13, and 11 is lost."""
-    it = member(drain_s=0.0)
+    it = member(drain_s=0.001)
     it.kafka.join()
     batch = await it.fetch(10, 11, 12)
     it.on_drain = lambda: it.end(batch, 10, 12)
@@ -190,7 +190,7 @@ async def test_bugs_e_and_f_a_batch_of_a_former_assignment_is_not_begun(
     member: Callable[..., Member],
 ) -> None:
     """It is delivered again, to whoever has the partition; handed on now, a commit would pass it."""
-    it = member(drain_s=0.0)
+    it = member(drain_s=0.001)
     it.kafka.join()
     former = await it.fetch(10, 11)
     await revoke(it)
@@ -203,7 +203,7 @@ async def test_bugs_e_and_f_a_batch_of_a_former_assignment_is_not_begun(
 
 async def test_an_end_after_a_revoke_commits_nothing(member: Callable[..., Member]) -> None:
     """The record has outlived the drain: its partition is somebody else's, or begins anew here."""
-    it = member(drain_s=0.0)
+    it = member(drain_s=0.001)
     it.kafka.join()
     former = await it.fetch(10, 11)
     await revoke(it)
@@ -285,7 +285,7 @@ async def test_a_bug_in_the_reading_is_told(member: Callable[..., Member]) -> No
 
 async def test_progress_is_of_the_present_assignment(member: Callable[..., Member]) -> None:
     """The watchdog and /ready read it."""
-    it = member(drain_s=0.0)
+    it = member(drain_s=0.001)
     assert (it.consumer.is_rebalancing, it.consumer.progress()) == (True, ())
     it.kafka.join()
     await it.consumer.on_partitions_assigned([P0])

@@ -148,7 +148,7 @@ def test_whoever_opens_a_consumer_imports_the_readers() -> None:
 
 
 def test_the_worker_reads_with_them() -> None:
-    """Faust's transport makes the stages' consumers."""
+    """The stages' consumers come from `agents.runner`."""
     module = "from aiokafka.consumer import fetcher; print(fetcher.MemoryRecords.__module__)"
     asks = f"import agents.bootstrap; {module}"
     asked = subprocess.run(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.providers.answers.chat_api import AnswerText
-from agents.providers.answers.json_fields import encodable, encodable_escapes
+from agents.providers.answers.encodable import encodable, encodable_escapes
 
 anything = st.text(st.characters(exclude_categories=()), max_size=20)
 
