@@ -54,7 +54,7 @@ async def operator(address: str) -> AsyncIterator[Operator]:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connection.connect(redis_url)
+    client = connection.connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 

@@ -37,7 +37,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connection.connect(redis_url)
+    client = connection.connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 

@@ -37,7 +37,7 @@ A, B = "llm.misses.v1:0:7", "llm.misses.v1:0:9"
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connection.connect(redis_url)
+    client = connection.connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 

@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client, and a database without webhooks."""
-    client = connection.connect(redis_url)
+    client = connection.connect(redis_url, timeout_s=30)
     for key in await client.keys("headrace:webhooks:*"):
         await client.delete(key)
     yield client

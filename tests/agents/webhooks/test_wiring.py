@@ -66,7 +66,7 @@ async def add(redis: Redis, url: str) -> None:
 
 async def test_what_waits_is_sent_as_soon_as_a_worker_is_there(redis_url: str) -> None:
     """Whichever worker had added it."""
-    redis = connection.connect(redis_url)
+    redis = connection.connect(redis_url, timeout_s=30)
     with receiving() as receiver:
         await add(redis, receiver.url())
         async with AsyncExitStack() as resources, asyncio.timeout(20):
@@ -79,7 +79,7 @@ async def test_what_waits_is_sent_as_soon_as_a_worker_is_there(redis_url: str) -
 
 async def test_a_worker_ends_though_a_receiver_hangs(redis_url: str) -> None:
     """After seconds, and leaves it to another worker."""
-    redis = connection.connect(redis_url)
+    redis = connection.connect(redis_url, timeout_s=30)
     with receiving() as receiver:
         receiver.script = lambda got, before: HANG
         await add(redis, receiver.url())
@@ -96,7 +96,7 @@ async def test_a_worker_ends_though_a_receiver_hangs(redis_url: str) -> None:
 
 async def test_without_a_secret_nothing_is_sent_unsigned(redis_url: str) -> None:
     """What waits from before goes on waiting: nobody is there to claim it."""
-    redis = connection.connect(redis_url)
+    redis = connection.connect(redis_url, timeout_s=30)
     await add(redis, "http://127.0.0.1:1/")
     before = asyncio.all_tasks()
     async with AsyncExitStack() as resources:

@@ -19,7 +19,7 @@ NAMES = (LineName("b", "/v1/requests"), LineName('"quoted" 北京 \n', "/v1/chat
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connection.connect(redis_url)
+    client = connection.connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 

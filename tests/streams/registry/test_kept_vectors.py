@@ -24,7 +24,7 @@ ASKED = EmbeddingsRequested(user_id="u", inputs=("a", "b"), model="text-embeddin
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connection.connect(redis_url)
+    client = connection.connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 

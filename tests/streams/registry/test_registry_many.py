@@ -21,7 +21,7 @@ TRICKY = ('","status":"failed"', '{"request_id":"x","status":"blocked"', "é\n\\
 
 @pytest.fixture
 async def registry(redis_url: str) -> AsyncIterator[RequestRegistry]:
-    client: Redis = connection.connect(redis_url)
+    client: Redis = connection.connect(redis_url, timeout_s=30)
     yield RequestRegistry(client, ttl_s=600)
     await client.aclose()
 

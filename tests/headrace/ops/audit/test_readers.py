@@ -213,7 +213,7 @@ async def test_a_server_that_is_away_is_named_without_its_password() -> None:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url)
+    client = connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 

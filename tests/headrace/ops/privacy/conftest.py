@@ -14,7 +14,7 @@ from tests.databases import fresh_database
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client; tests use tenants of their own."""
-    client = connect(redis_url)
+    client = connect(redis_url, timeout_s=30)
     yield client
     await client.aclose()
 
