@@ -101,9 +101,10 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     async def stop(self) -> None:
         """Read nothing more, let what is in flight end within the drain time-out, commit, disconnect."""
-        await cancel_and_wait(*self._tasks)
+        await cancel_and_wait(*self._tasks[:1])  # the commits go on: a drain may take long
         if self._assignment is not None:
             await self._drain(self._assignment, self._settings.drain_timeout_s)
+        await cancel_and_wait(*self._tasks)
         if self._consumer is None:
             return
         if (fault := await stop_client(self._consumer, timeout_s=self._settings.kafka_timeout_s)) is not None:

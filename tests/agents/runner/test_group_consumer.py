@@ -58,6 +58,9 @@ class Kafka:
             raise found
         return found
 
+    async def stop(self) -> None:
+        """Disconnect."""
+
     async def _known(self) -> None:
         """The coordinator is known."""
 
@@ -167,6 +170,24 @@ async def test_a_drain_ends_as_soon_as_nothing_is_in_flight(member: Callable[...
     async with asyncio.timeout(20):
         await revoke(it)
     assert it.kafka.commits == [{P0: 11}]
+
+
+async def test_a_stop_commits_while_it_waits_for_a_slow_record(member: Callable[..., Member]) -> None:
+    """It may wait for 40 s, and the process may be killed meanwhile."""
+    it = member()
+    it.consumer._tasks = [it.reading, asyncio.create_task(it.consumer._commit_regularly())]
+    it.kafka.join()
+    batch = await it.fetch(10, 11)
+    stopping = asyncio.create_task(it.consumer.stop())
+    await until(lambda: batch.assignment.revoked)
+    it.end(batch, 10)
+    async with asyncio.timeout(20):
+        while not it.kafka.commits:
+            await asyncio.sleep(0.01)
+    assert it.kafka.commits == [{P0: 11}]
+    it.end(batch, 11)
+    await stopping
+    assert it.kafka.commits == [{P0: 11}, {P0: 12}]
 
 
 async def test_bugs_e_and_f_what_is_fetched_before_the_listener_is_told_is_tracked(
