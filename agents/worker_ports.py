@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from agents.checks.injection.scanner import find_injection
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.prompts import PromptCatalogue
-from agents.providers.configured import import_clients
+from agents.providers.adapters import import_clients
 from agents.stores.answer_cache import AnswerCache
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher

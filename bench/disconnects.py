@@ -38,7 +38,7 @@ import aiohttp
 from bench.chaos.system import System
 from headrace.up.home import Endpoints
 from ingest.submit.identification import request_id_for
-from streams.models import MODELS
+from streams.model_catalogue import MODELS
 
 MODEL = "gpt-4o"
 #: About 60 tokens.

@@ -37,7 +37,7 @@ import psutil
 
 from bench.event_stream import Follower
 from ingest.follow.answer_cursor import StreamPosition
-from streams.models import count_text
+from streams.model_catalogue import count_text
 
 _ANSWERS = 8
 _SAMPLE_S = 0.25

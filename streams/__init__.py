@@ -1,5 +1,5 @@
 """The contract that ingest, agents and analytics share: events, topics, codec, errors, settings.
 
 Begin with `pipeline` (the stages and their topics), then `events`. `registry` is the request registry in
-Redis, `models` the price table.
+Redis, `model_catalogue` the models and their prices.
 """

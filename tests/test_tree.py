@@ -18,6 +18,8 @@ MAX_INIT_LINES = 80
 
 #: A path of the source in backticks. Names in capitals stand for any name.
 PATH = re.compile(r"`((?:streams|ingest|agents|analytics|headrace|tests|bench|scripts)/[\w/.*-]+)`")
+#: A module or a package in backticks.
+MODULE = re.compile(r"`([a-z][a-z_.]+/?)`")
 #: The page about a stage that does not exist yet, and the stage.
 EXAMPLE = ("docs/adding-a-stage.md", "agents/denylist/")
 
@@ -63,6 +65,17 @@ def test_every_package_says_what_lives_in_it(package: str) -> None:
         text = (folder / "__init__.py").read_text()
         assert ast.get_docstring(ast.parse(text)), named(folder)
         assert text.count("\n") <= MAX_INIT_LINES, named(folder)
+
+
+def test_every_module_that_a_package_names_exists() -> None:
+    """`__init__` says where to begin: a reader goes there."""
+    missing = []
+    for init in (path for path in modules() if path.name == "__init__.py"):
+        for name in MODULE.findall(ast.get_docstring(ast.parse(init.read_text())) or ""):
+            places = (base / name.rstrip("/").replace(".", "/") for base in (init.parent, ROOT))
+            if not any(place.is_dir() or place.with_suffix(".py").is_file() for place in places):
+                missing.append((named(init), name))
+    assert not missing
 
 
 def test_every_path_that_the_pages_name_exists() -> None:

@@ -31,7 +31,7 @@ from streams.events import (
     Status,
     Usage,
 )
-from streams.models import MODELS
+from streams.model_catalogue import MODELS
 from streams.publisher import Emit
 from streams.request_rules.cache_directives import CacheDirectives, cache_directives
 

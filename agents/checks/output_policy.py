@@ -1,4 +1,7 @@
-"""The rules for answers: banned phrases, personal data, leaks of the prompt; and the verdict on an answer."""
+"""The rules for answers: banned phrases, personal data, leaks of the prompt; and the verdict on an answer.
+
+The LLM stage applies them to streams, the output stage to whole answers; a new rule needs no wiring.
+"""
 
 import hashlib
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 
-from agents.cost.reply_log_ledger import ledger_entry, request_log, terminal_reply
+from agents.cost.settlement_records import ledger_entry, request_log, terminal_reply
 from agents.intake.replies import reply_emit, webhook_emits
 from agents.stage import Delivery, Record
 from agents.worker_ports import WorkerPorts

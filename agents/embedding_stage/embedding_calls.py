@@ -33,7 +33,7 @@ from streams.events import (
     OutcomeReached,
     Status,
 )
-from streams.models import EmbeddingModel, Model, ProviderName
+from streams.model_catalogue import EmbeddingModel, Model, ProviderName
 from streams.request_rules.chat import MAX_CONTENT_CHARS
 
 

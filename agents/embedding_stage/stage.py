@@ -24,7 +24,7 @@ from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.paid_request import CallPorts, StageLog
 from agents.paid_calls.paid_work import PaidWork
-from agents.providers.configured import configured_embedders
+from agents.providers.adapters import configured_embedders
 from agents.providers.provider import EmbeddingProvider
 from agents.stage import Delivery
 from agents.stores.journal import Journal
@@ -34,7 +34,7 @@ from streams import pipeline
 from streams.codec import decode, encode
 from streams.errors import InputError
 from streams.events import EmbeddingsRequested, Envelope, Event, LlmCall, OutcomeReached, Status
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.publisher import Emit
 from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings, embedding_model
 from streams.topics import OUTCOMES

@@ -20,7 +20,7 @@ from streams import pipeline
 from streams.codec import encode
 from streams.errors import InputError, InvalidRequest
 from streams.events import ChatRequested, Envelope, ErrorInfo, InputVerdict, RequestGuarded, Status
-from streams.models import MODELS, count_messages, count_text
+from streams.model_catalogue import MODELS, count_messages, count_text
 from streams.publisher import Emit
 from streams.registry.entries import cancelled_error
 from streams.registry.registry import RequestRegistry

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agents.checks.streaming_guard import StreamingGuard
+from agents.checks.answer_guard import StreamingGuard
 from agents.llm.deltas import DeltaPace, DeltaStream
 from agents.paid_calls.call_booking import CallProgress
 from agents.paid_calls.call_policy import CallPolicy
@@ -17,7 +17,7 @@ from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta,
 from agents.providers.usage import count_input, tier_name
 from agents.stores.journal_entries import Lease
 from streams.events import CacheMissed, ChatRequested, Envelope, LlmCall
-from streams.models import MODELS, Model, ProviderName
+from streams.model_catalogue import MODELS, Model, ProviderName
 from streams.publisher import Publisher
 
 #: Makes the guard that checks the streamed answer to one request.

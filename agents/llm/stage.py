@@ -6,14 +6,14 @@ from functools import partial
 
 import msgspec
 
+from agents.checks.answer_guard import StreamingGuard, answer_context
 from agents.checks.output_policy import OutputPolicy
-from agents.checks.streaming_guard import StreamingGuard, answer_context
 from agents.intake.replies import input_error_info
 from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory, LlmSettings, Routing, route
 from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.paid_request import Answered, CallPorts, Ending, Exhausted, OutOfTime, StageLog
 from agents.paid_calls.paid_work import PaidWork
-from agents.providers.configured import configured_providers
+from agents.providers.adapters import configured_providers
 from agents.providers.provider import Answer, Provider
 from agents.stage import Delivery
 from agents.stores.journal import Journal
@@ -31,7 +31,7 @@ from streams.events import (
     Status,
     Usage,
 )
-from streams.models import MODELS, ProviderName
+from streams.model_catalogue import MODELS, ProviderName
 from streams.publisher import Emit, Publisher
 from streams.request_rules.chat import not_supported
 from streams.request_rules.parameters import unsupported_parameter

@@ -9,10 +9,10 @@ import msgspec
 import structlog
 
 from agents.checks import pii
+from agents.checks.answer_guard import AnswerContext, answer_context
 from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPolicy
 from agents.checks.redaction import TextWalk, texts_of
 from agents.checks.response_format import format_problem
-from agents.checks.streaming_guard import AnswerContext, answer_context
 from agents.intake.replies import outcome_emits
 from agents.prompts import PromptCatalogue
 from agents.stage import Delivery

@@ -11,7 +11,7 @@ from agents.providers.provider import Answer, AnyCall, Embedded, TextDelta, Usag
 from agents.providers.usage import asked_tier, estimate
 from agents.stores.journal_entries import BegunCall, LostCall
 from streams.events import LlmCall, Usage
-from streams.models import PRICE_VERSION, PRICED_MODELS, Model
+from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS, Model
 
 C = TypeVar("C", bound=AnyCall)
 A = TypeVar("A", Answer, Embedded)

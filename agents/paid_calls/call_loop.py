@@ -44,7 +44,7 @@ from agents.providers.faults import (
 from agents.stores.journal_entries import BegunCall, Cancelled
 from streams.errors import StoreUnavailable
 from streams.events import LlmCall
-from streams.models import Model
+from streams.model_catalogue import Model
 
 #: `LlmCall.error` of a call that was stopped because its request was cancelled.
 CANCELLED = "cancelled"

@@ -20,7 +20,7 @@ from agents.providers.provider import Timeouts
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
 from streams.events import Completion, Envelope, ErrorInfo, LlmCall, OutcomeReached, Status
-from streams.models import STANDARD_TIER, Model
+from streams.model_catalogue import STANDARD_TIER, Model
 from streams.registry.entries import cancelled_error
 
 _PSEUDONYM_CHARS = 32

@@ -1,4 +1,5 @@
 """Providers of answers and embeddings: OpenAI (and everything compatible with it) and Anthropic.
 
-Begin with `provider`, the port, and `answers.chat_api`. docs/providers.md shows how to add one.
+Begin with `provider`, the port, and `answers.chat_api`; `adapters` has one line for each. docs/providers.md
+shows how to add one.
 """

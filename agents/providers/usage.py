@@ -8,7 +8,7 @@ import msgspec
 from agents.providers.answers.encodable import encodable
 from agents.providers.provider import AnyCall, EmbeddingCall, ProviderCall
 from streams.events import Message, Usage
-from streams.models import PRICED_MODELS, STANDARD_TIER, count_messages, count_text
+from streams.model_catalogue import PRICED_MODELS, STANDARD_TIER, count_messages, count_text
 
 #: Of a model that is in no catalogue.
 _MOST_TOKENS = 10_000_000

@@ -19,7 +19,7 @@ import msgspec
 
 from streams.errors import HeadraceError
 from streams.events import LlmCall
-from streams.models import STANDARD_TIER
+from streams.model_catalogue import STANDARD_TIER
 
 
 class BegunCall(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.errors import InputError
-from streams.models import PRICE_VERSION, PRICED_MODELS
+from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
 from streams.times import FIRST, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
 INSTANT = "DateTime64(6, 'UTC')"
-#: (price version, model, service tier, 1 for long prompts, the prices of `streams.models.Rates`).
+#: (price version, model, service tier, 1 for long prompts, the prices of `streams.model_catalogue.Rates`).
 PRICES = f"Array(Tuple(String, String, String, UInt8{', Decimal(18, 9)' * 6}))"
 
 #: The last day that ClickHouse's `Date` holds: no row is accepted later.

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from analytics.clickhouse import ClickHouse
-from streams.models import MODELS, PRICE_VERSION
+from streams.model_catalogue import MODELS, PRICE_VERSION
 
 DAYS = 30
 #: Requests are numbered in the order of time: a chunk of a 120th of them is about six hours.

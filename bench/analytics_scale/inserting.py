@@ -15,7 +15,7 @@ from analytics.sink.writer import BatchWriter
 from analytics.status import SinkStatus
 from streams.codec import encode
 from streams.events import LlmCall, RequestLog, Status, Timing, Usage
-from streams.models import PRICE_VERSION
+from streams.model_catalogue import PRICE_VERSION
 from streams.pipeline import path
 from streams.publisher import Publisher
 from streams.topics import REQUESTS

@@ -22,7 +22,7 @@ from headrace.simulator.simulated_call import (
     StreamScript,
     bearer_token,
 )
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 
 _STOP_REASONS = {
     StopCause.STOP: "end_turn",

@@ -16,7 +16,7 @@ from headrace.simulator import chat_task
 from headrace.simulator.invoice import charge_usd
 from headrace.simulator.request_validation import ErrorReply, Limits, RequestType, load_types
 from headrace.simulator.schema_values import UnsupportedSchema, check_schema
-from streams.models import ProviderName, count_messages
+from streams.model_catalogue import ProviderName, count_messages
 
 _IDENTITY = ("model", "system", "messages", "tools", "tool_choice", "output_config")
 _MAX_NAME_CHARS = 128

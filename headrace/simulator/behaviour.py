@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from headrace.simulator.invoice import BilledUsage
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 
 _MS_PER_S = 1000.0
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=600_000)]

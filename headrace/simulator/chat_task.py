@@ -11,7 +11,7 @@ import msgspec
 from headrace.simulator.invoice import BilledUsage
 from headrace.simulator.request_validation import model_not_found, wrong_field
 from headrace.simulator.schema_values import UnsupportedSchema, check_schema
-from streams.models import MODELS, Model, ProviderName, count_text
+from streams.model_catalogue import MODELS, Model, ProviderName, count_text
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 

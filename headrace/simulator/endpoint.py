@@ -26,7 +26,7 @@ from headrace.simulator.simulated_call import (
     Simulation,
     StreamScript,
 )
-from streams.models import count_text
+from streams.model_catalogue import count_text
 
 # Frames that are due at once go out together, so that an instant stream is not a system call a token.
 _FRAMES_PER_WRITE = 64

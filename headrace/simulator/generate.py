@@ -17,7 +17,7 @@ from rs_bpe import openai
 from headrace.simulator.behaviour import AnswerRule
 from headrace.simulator.chat_task import ChatTask, ToolMode, ToolOffer
 from headrace.simulator.schema_values import SIMULATED, value_for
-from streams.models import count_text
+from streams.model_catalogue import count_text
 
 _WORD = re.compile(r"[^\W\d_][\w'-]{3,30}")
 _ASKED = re.compile(r"\bquestion:", re.IGNORECASE)

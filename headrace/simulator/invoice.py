@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streams.models import STANDARD_TIER, Model, ProviderName
+from streams.model_catalogue import STANDARD_TIER, Model, ProviderName
 
 _MILLION = 1_000_000
 _NANO_USD = Decimal("0.000000001")

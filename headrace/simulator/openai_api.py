@@ -32,7 +32,7 @@ from headrace.simulator.simulated_call import (
     StreamScript,
     bearer_token,
 )
-from streams.models import EMBEDDING_USD_PER_MILLION, ProviderName, count_text
+from streams.model_catalogue import EMBEDDING_USD_PER_MILLION, ProviderName, count_text
 
 _FINISH_REASONS = {
     StopCause.STOP: "stop",

@@ -14,7 +14,7 @@ from headrace.simulator import chat_task
 from headrace.simulator.invoice import charge_usd
 from headrace.simulator.request_validation import Limits, RequestType, load_types, wrong_field
 from headrace.simulator.schema_values import check_schema
-from streams.models import ProviderName, count_messages
+from streams.model_catalogue import ProviderName, count_messages
 
 _UNSUPPORTED = ("audio", "functions", "function_call", "logprobs", "top_logprobs", "web_search_options")
 _IDENTITY = ("model", "messages", "tools", "tool_choice", "response_format", "seed")

@@ -21,7 +21,7 @@ from headrace.simulator.chat_task import ChatTask, ModelTask
 from headrace.simulator.generate import ChunkChars, Generation
 from headrace.simulator.invoice import BilledAs, BilledUsage, Invoice, InvoiceItem
 from headrace.simulator.request_validation import ErrorReply, unreadable_body
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.tasks import cancel_and_wait, until_disconnect
 
 RequestHeaders = Mapping[str, str]

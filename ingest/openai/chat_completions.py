@@ -17,7 +17,7 @@ from ingest.submit.http_message import deadline_header, read_body, user_header
 from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import ErrorInfo, Reply, Usage
-from streams.models import STANDARD_TIER
+from streams.model_catalogue import STANDARD_TIER
 from streams.registry.entries import plain
 from streams.serving.api_keys import Caller
 from streams.serving.responses import error_body

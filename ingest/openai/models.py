@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ingest.auth import authenticate
 from ingest.errors import speaks_anthropic
 from ingest.services import ServicesDep
-from streams.models import MODELS, PRICED_MODELS, EmbeddingModel, Model, ProviderName
+from streams.model_catalogue import MODELS, PRICED_MODELS, EmbeddingModel, Model, ProviderName
 from streams.serving.fastapi_errors import errors
 from streams.serving.responses import JsonResponse, invalid, not_found
 from streams.settings import Settings

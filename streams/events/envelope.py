@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from streams.events.requests import ChatRequested, Event, Message
-from streams.models import STANDARD_TIER
+from streams.model_catalogue import STANDARD_TIER
 
 
 class ErrorInfo(Event, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from streams.events.envelope import (
     Usage,
 )
 from streams.events.requests import Event, Name, RequestId
-from streams.models import STANDARD_TIER
+from streams.model_catalogue import STANDARD_TIER
 
 
 class Delta(Event, frozen=True, kw_only=True):

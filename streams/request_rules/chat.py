@@ -13,7 +13,7 @@ import msgspec
 
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Requested
-from streams.models import MODELS
+from streams.model_catalogue import MODELS
 from streams.request_rules.cache_directives import cache_directives
 from streams.request_rules.faults import (
     ANY_FIELD,

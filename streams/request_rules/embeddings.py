@@ -6,7 +6,7 @@ import msgspec
 
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
-from streams.models import EMBEDDING_MODELS, EmbeddingModel, count_text
+from streams.model_catalogue import EMBEDDING_MODELS, EmbeddingModel, count_text
 from streams.request_rules.chat import check_ids
 from streams.settings import Settings
 

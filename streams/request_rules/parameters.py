@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streams.events import CacheControl, ChatRequested, Name, TextPart
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.request_rules.parameter_table import OPENAI_PATHS, Effect, ParameterRule
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]

@@ -1,4 +1,4 @@
 """The parts of every HTTP server: the protocol and its limits, API keys, error objects, CORS.
 
-Begin with `server`. A worker answers probes with it and without FastAPI, which it has no use for.
+Begin with `protocol`, then `http_limits`. A worker answers its probes with these and without FastAPI.
 """

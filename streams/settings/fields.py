@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from streams.events import MAX_DEADLINE_MS
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.topics import MAX_BODY_BYTES
 from streams.webhooks.signing import signing_keys
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigurationError
-from streams.models import MODELS
+from streams.model_catalogue import MODELS
 from streams.settings.fields import (
     AnalyticsSettings,
     IngestSettings,

@@ -1,7 +1,7 @@
 """The verdict on a whole answer, as the output stage takes it."""
 
+from agents.checks.answer_guard import StreamingGuard
 from agents.checks.output_policy import DEFAULT_POLICY, AnswerVerdict, OutputPolicy
-from agents.checks.streaming_guard import StreamingGuard
 
 
 def check_answer(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.errors import ConfigurationError
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.settings import ApiKey, Settings, load_settings
 from tests.fakes.webhook_targets import allows
 

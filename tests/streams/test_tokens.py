@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.models import count_messages, count_text
+from streams.model_catalogue import count_messages, count_text
 
 
 @pytest.mark.parametrize(

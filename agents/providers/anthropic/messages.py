@@ -12,7 +12,7 @@ from agents.providers.faults import Refused
 from agents.providers.provider import ProviderCall
 from agents.providers.sdk_calls import SdkClient
 from streams.events import CacheControl, Message, TextPart
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
 from streams.request_rules.parameters import passed_on
 

@@ -21,7 +21,7 @@ from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
 from agents.providers.sdk_calls import SdkClient
 from agents.providers.usage import ReportedUsage
 from streams.events import Message
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.request_rules.parameters import passed_on
 
 
@@ -121,7 +121,7 @@ def openai_client(*, api_key: str, base_url: str | None) -> SdkClient:
 
 
 class OpenAIChat(ChatApi):
-    """OpenAI."""
+    """OpenAI's adapter. A compatible API subclasses it, and gets a row in `agents.providers.adapters`."""
 
     path = "/chat/completions"
     assembly = OpenAIAssembly

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.checks.streaming_guard import StreamingGuard
-from tests.agents.checks.test_streaming_guard import BANNED_SPANS, LEAKS, PII_SPANS, SYSTEM_PROMPT, chunked
+from agents.checks.answer_guard import StreamingGuard
+from tests.agents.checks.test_answer_guard import BANNED_SPANS, LEAKS, PII_SPANS, SYSTEM_PROMPT, chunked
 from tests.fakes.answers import check_answer
 
 USER = "Which word of the day is it?"

@@ -18,7 +18,7 @@ from agents.providers.provider import Embedded, EmbeddingCall
 from agents.stage import Delivery, Record
 from streams.codec import encode
 from streams.events import Embeddings, EmbeddingsRequested, OutcomeReached, Usage
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.publisher import Emit
 from streams.redelivery import FIRST_DELIVERY, Redelivery
 from streams.request_rules.embeddings import EmbeddingLimits

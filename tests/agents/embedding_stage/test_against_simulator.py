@@ -20,7 +20,7 @@ from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stores.journal import Journal
 from headrace.simulator.openai_api import embed
 from streams.events import OutcomeReached, Status
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.redis import connection
 from streams.registry.registry import RequestRegistry
 from streams.request_rules.embeddings import EmbeddingLimits

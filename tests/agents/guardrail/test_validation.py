@@ -7,7 +7,7 @@ import pytest
 from agents.guardrail.stage import RequestLimits, validate
 from streams.errors import InvalidRequest
 from streams.events import Message, TextPart
-from streams.models import MODELS
+from streams.model_catalogue import MODELS
 from tests.fakes.envelopes import chat, said
 
 LIMITS = RequestLimits(max_input_tokens=1_000, max_output_tokens=10_000, max_request_bytes=20_000)

@@ -37,7 +37,7 @@ from streams.events import (
     ReplyAddress,
     Usage,
 )
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.publisher import Emit, Position
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)

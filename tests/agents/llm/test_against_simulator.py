@@ -11,14 +11,14 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from agents.checks.streaming_guard import StreamingGuard
+from agents.checks.answer_guard import StreamingGuard
 from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.paid_request import CallPorts, Clock
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal
 from streams.events import Completed, OutcomeReached, Status
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.redis import connection
 from tests.agents.llm.fakes import FakeSink, missed
 from tests.agents.providers.simulated import Operator, provider_at, running_simulator

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.checks.streaming_guard import StreamingGuard
+from agents.checks.answer_guard import StreamingGuard
 from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.paid_request import CallPorts
 from agents.providers.provider import Answer
 from streams.codec import decode, encode
 from streams.events import Completed, OutcomeReached, Status
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from tests.agents.llm.any_bytes import Documented, Said, answers, documented
 from tests.agents.llm.fakes import FakeClock, FakeJournal, FakeSink, delivery, missed, never
 from tests.agents.providers.odd_servers import Bench, bench

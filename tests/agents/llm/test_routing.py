@@ -3,7 +3,7 @@
 import pytest
 
 from agents.llm.chat_calls import longest_output, route
-from streams.models import MODELS, ProviderName
+from streams.model_catalogue import MODELS, ProviderName
 
 BOTH = {ProviderName.OPENAI, ProviderName.ANTHROPIC}
 CLAUDE = "claude-sonnet-4-20250514"

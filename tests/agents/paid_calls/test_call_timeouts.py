@@ -10,7 +10,7 @@ from agents.llm.stage import LlmStage
 from agents.providers.faults import ProviderTimeout, ServerFault
 from agents.providers.provider import ProviderCall, ProviderEvent, TextDelta
 from streams.events import Completed, OutcomeReached, Status
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from tests.agents.llm.fakes import Bench, FakeClock, answer, delivery, missed
 
 MODELS = ("claude-sonnet-4-20250514", "gpt-4o-mini")

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from agents.checks.streaming_guard import StreamingGuard
+from agents.checks.answer_guard import StreamingGuard
 from agents.llm.chat_calls import LlmSettings
 from agents.llm.stage import LlmStage
 from agents.paid_calls.paid_request import CallPorts
@@ -20,7 +20,7 @@ from agents.stage import Delivery, Record, Superseded
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Claimed
 from streams.events import LlmCall, OutcomeReached, ReplyAddress, Status
-from streams.models import MODELS, ProviderName
+from streams.model_catalogue import MODELS, ProviderName
 from streams.publisher import Emit
 from streams.redis import connection
 from streams.registry.registry import CancelAnswer, RequestRegistry

@@ -5,7 +5,7 @@ import pytest
 from agents.prompts import DEFAULT_TEMPLATE, Experiment, PromptCatalogue, PromptTemplate
 from streams.errors import InvalidRequest
 from streams.events import PromptRef
-from streams.models import MODELS
+from streams.model_catalogue import MODELS
 
 
 def test_a_template_without_an_experiment_is_its_first_version() -> None:

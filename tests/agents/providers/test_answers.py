@@ -8,7 +8,7 @@ import pytest
 
 from agents.providers.provider import Answer, Provider, TextDelta, Timeouts
 from streams.events import Message
-from streams.models import MODELS as CATALOGUE
+from streams.model_catalogue import MODELS as CATALOGUE
 from tests.agents.providers.simulated import TEXT, Operator, call_to, complete, read, streamed
 
 TOOL = {

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from agents.providers.configured import DeferredProvider
+from agents.providers.adapters import DeferredProvider
 from agents.providers.faults import ClientNotLoaded, ProviderTimeout
 from agents.providers.provider import Answer, Provider, ProviderCall, ProviderEvent, TextDelta, Timeouts
 from streams.events import Usage
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from tests.agents.providers.simulated import complete, streamed
 
 ANSWER = Answer(text="Hi", model="m", finish_reason="stop", usage=Usage())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.providers.configured import DeferredProvider
+from agents.providers.adapters import DeferredProvider
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -24,7 +24,7 @@ from agents.providers.openai.embeddings import OpenAIEmbeddings, read_embeddings
 from agents.providers.provider import EmbeddingCall, Timeouts
 from headrace.simulator.openai_api import embed
 from streams.events import Usage
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from tests.agents.providers.simulated import Operator
 
 SMALL = "text-embedding-3-small"

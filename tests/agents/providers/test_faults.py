@@ -21,7 +21,7 @@ from agents.providers.faults import (
 )
 from agents.providers.provider import Provider, TextDelta, Timeouts
 from streams.events import Usage
-from streams.models import count_text
+from streams.model_catalogue import count_text
 from tests.agents.providers.simulated import (
     TEXT,
     Operator,

@@ -12,7 +12,7 @@ from agents.providers.faults import ProviderFault
 from agents.providers.openai.chat import OpenAIChat
 from agents.providers.provider import ProviderCall, Timeouts
 from agents.stores.journal_entries import Lease
-from streams.models import MODELS
+from streams.model_catalogue import MODELS
 from tests.agents.llm.fakes import FakeClock, FakeGuard, FakeSink, missed
 from tests.agents.providers.simulated import complete
 

@@ -8,7 +8,7 @@ import pytest
 
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.query import PRICES, STANDARD, Query, QueryParameter, UnknownQuery, WrongParameter
-from streams.models import PRICE_VERSION, PRICED_MODELS
+from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 

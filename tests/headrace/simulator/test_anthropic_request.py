@@ -6,7 +6,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from streams.models import count_messages, count_text
+from streams.model_catalogue import count_messages, count_text
 from tests.headrace.simulator.conftest import Operator
 
 _QUESTION: list[Any] = [{"role": "user", "content": "What is the refund policy for enterprise customers?"}]

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from headrace.simulator.behaviour import Latency, LogNormal, TokenTiming, Uniform
-from streams.models import count_text
+from streams.model_catalogue import count_text
 from tests.headrace.simulator.conftest import Operator
 
 _DEFAULT = {

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from streams.models import count_text
+from streams.model_catalogue import count_text
 from tests.headrace.simulator.conftest import Operator
 
 _PROMPT: list[Any] = [{"role": "user", "content": "Tell me about turbines"}]

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from headrace.simulator.invoice import BilledAs, Invoice, InvoiceFileError, InvoiceItem
-from streams.models import EMBEDDING_USD_PER_MILLION, ProviderName
+from streams.model_catalogue import EMBEDDING_USD_PER_MILLION, ProviderName
 from tests.headrace.simulator.conftest import Operator
 
 _START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from streams.models import MODELS, count_messages, count_text
+from streams.model_catalogue import MODELS, count_messages, count_text
 from tests.headrace.simulator.conftest import Operator
 
 _QUESTION: list[Any] = [{"role": "user", "content": "What is the refund policy for enterprise customers?"}]

@@ -12,7 +12,7 @@ from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI
 
 from ingest.main import create_app
-from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS
+from streams.model_catalogue import EMBEDDING_MODELS, MODELS, PRICED_MODELS
 from tests.ingest.fakes import KEY, Rig, rig
 
 CLAUDES = ["claude-sonnet-4-20250514", "claude-3-5-sonnet", "claude-3-opus"]

@@ -13,7 +13,7 @@ from typing_extensions import is_typeddict
 
 from ingest.openai.embeddings import EmbeddingsBody
 from streams.events import ChatRequested, Message
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS, Effect, Parameter
 from streams.request_rules.parameters import NAMES, passed_on, unsupported_parameter
 

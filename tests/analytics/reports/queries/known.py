@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from agents.cost.reply_log_ledger import total_cost_usd, total_usage
+from agents.cost.settlement_records import total_cost_usd, total_usage
 from streams.events import LlmCall, RequestLog, Status, Usage
-from streams.models import PRICE_VERSION, PRICED_MODELS
+from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
 from tests.analytics.logs import NOON, make_call, make_log, make_timing
 
 DAYS = 3

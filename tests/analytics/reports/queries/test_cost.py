@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from streams.events import LlmCall, RequestLog
-from streams.models import PRICE_VERSION, PRICED_MODELS
+from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
 from tests.analytics.reports.queries.conftest import Ask
 from tests.analytics.reports.queries.known import (
     TENANTS,

@@ -1,4 +1,4 @@
-"""Checks an answer while it is written: what may be published now, and a verdict that chunking cannot change.
+"""Checks an answer, whole or while it is written: what may be published now, and the verdict.
 
     guard = StreamingGuard(user_text="My SSN is 078-05-1120.")
     for chunk in chunks:

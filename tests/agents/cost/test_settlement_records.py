@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agents.cost.reply_log_ledger import (
+from agents.cost.settlement_records import (
     ledger_entry,
     request_log,
     terminal_reply,
@@ -28,7 +28,7 @@ from streams.events import (
     Timing,
     Usage,
 )
-from streams.models import PRICE_VERSION
+from streams.model_catalogue import PRICE_VERSION
 from tests.agents.cost.calls import failed_call, llm_call
 from tests.fakes.envelopes import NOW, chat, completion, envelope, said
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from agents.checks.answer_guard import StreamingGuard
 from agents.checks.output_policy import BANNED, DEFAULT_POLICY, AnswerVerdict, BannedRule, OutputPolicy
-from agents.checks.streaming_guard import StreamingGuard
 from tests.fakes.answers import check_answer
 
 SYSTEM_PROMPT = (

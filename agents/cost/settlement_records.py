@@ -15,7 +15,7 @@ from streams.events import (
     RequestLog,
     Usage,
 )
-from streams.models import PRICE_VERSION, STANDARD_TIER
+from streams.model_catalogue import PRICE_VERSION, STANDARD_TIER
 
 
 def _charged(calls: Iterable[LlmCall]) -> list[LlmCall]:

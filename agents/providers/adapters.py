@@ -21,7 +21,7 @@ from agents.providers.provider import (
     ProviderEvent,
 )
 from streams.backoff import Backoff
-from streams.models import ProviderName
+from streams.model_catalogue import ProviderName
 from streams.settings import Settings
 
 #: The adapter of each provider, as module and class: see docs/providers.md.

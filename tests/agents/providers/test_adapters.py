@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from agents.providers.configured import configured_embedders, configured_providers
-from streams.models import ProviderName
+from agents.providers.adapters import configured_embedders, configured_providers
+from streams.model_catalogue import ProviderName
 from streams.settings import Settings
 
 _LOADED = """
 import asyncio
 import sys
-from agents.providers.configured import configured_providers
+from agents.providers.adapters import configured_providers
 from streams.settings import Settings
 
 async def load():

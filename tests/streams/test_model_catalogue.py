@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.simulator.invoice import BilledUsage, charge_usd
-from streams.models import EMBEDDING_MODELS, MODELS, PRICED_MODELS, Model, ProviderName, _service_tiers
+from streams.model_catalogue import (
+    EMBEDDING_MODELS,
+    MODELS,
+    PRICED_MODELS,
+    Model,
+    ProviderName,
+    _service_tiers,
+)
 
 TOKENS = st.integers(0, 2_000_000)
 
