@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -58,7 +59,7 @@ class Follower:
             Whether the answer has ended.
 
         Raises:
-            aiohttp.ClientError: the connection broke, or the status was not 200.
+            aiohttp.ClientError: the connection broke, or the status was not 200. A 503 counts as a drop.
         """
         if events == 0:
             return False
@@ -69,7 +70,11 @@ class Follower:
             sent["headers"] = {"Last-Event-ID": self.last_event_id}
         url = f"{base}/v1/requests/{self.request_id}/events"
         before = len(self.ids)
-        async with self._session.get(url, raise_for_status=True, **sent) as response:
+        async with self._session.get(url, **sent) as response:
+            if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                await asyncio.sleep(RETRY_S)
+                return False
+            response.raise_for_status()
             fields: dict[str, str] = {}
             async for line in response.content:
                 text = line.decode().rstrip("\n")

@@ -18,6 +18,9 @@ from streams.pipeline import TOPICS
 from streams.topics import MAX_KEPT_BYTES, Topic, record_bytes
 
 _RETRY_AFTER_S = 2.0
+#: What collects for a partition while a request is under way leaves with the next one. With aiokafka's 16 KiB, four
+#: records a round trip, a starved machine fell behind; every topic of ours takes a batch of this size.
+_MAX_BATCH_BYTES = 256 * 1024
 
 
 class SendGate:
@@ -139,7 +142,9 @@ class Publisher:
             "request_timeout_ms": int(timeout_s * 1000),
         }
         self._own = Producer(
-            lambda: AIOKafkaProducer(client_id=client_id, enable_idempotence=True, **common),
+            lambda: AIOKafkaProducer(
+                client_id=client_id, enable_idempotence=True, max_batch_size=_MAX_BATCH_BYTES, **common
+            ),
             bootstrap=bootstrap,
             timeout_s=timeout_s,
         )

@@ -134,7 +134,7 @@ def test_the_same_batch_twice_at_once(healthy: System) -> None:
 @pytest.mark.skipif(parts.source()[0] != "embedded", reason="the supervisor must start ingest again")
 def test_ingest_is_killed_while_it_takes_a_batch(healthy: System) -> None:
     """`kill -9` midway, and the batch again: one answer and one charge a line, and the books balance."""
-    since, count = datetime.now(UTC).isoformat(), 1_200
+    since, count = datetime.now(UTC).isoformat(), 3_000
     user, key = f"killed-{uuid.uuid4().hex}", uuid.uuid4().hex
     data = jsonl(count, user)
     url = f"/v1/batches/{batch_id_for('default', key)}"
@@ -142,9 +142,8 @@ def test_ingest_is_killed_while_it_takes_a_batch(healthy: System) -> None:
     assert wait_for(lambda: begun(healthy, url), 30)
     healthy.kill("ingest")
     sending.join()
-    assert sending.broken, "it was faster than the kill: make the batch bigger"
-
     assert wait_for(lambda: ready(healthy), 60)
+    assert sending.broken, "it was faster than the kill: make the batch bigger"
     halfway = healthy.http.get(url).json()
     assert halfway["status"] == "validating"
     again = send(healthy, data, key)
