@@ -18,8 +18,7 @@ from streams.pipeline import TOPICS
 from streams.topics import MAX_KEPT_BYTES, Topic, record_bytes
 
 _RETRY_AFTER_S = 2.0
-#: What collects for a partition while a request is under way leaves with the next one. With aiokafka's 16 KiB, four
-#: records a round trip, a starved machine fell behind; every topic of ours takes a batch of this size.
+#: What collects for a partition leaves with the next request. With aiokafka's 16 KiB a starved machine fell behind.
 _MAX_BATCH_BYTES = 256 * 1024
 
 

@@ -79,16 +79,8 @@ class StageApp:
     """A Faust app with one agent, which runs a function over the records of a topic.
 
     A fetch of `agents.runner.group_consumer` goes to the agent as one batch; the records of a batch are
-    worked on side by side, those with the same key one after the other.
-
-    Args:
-        spec: its row in `streams.pipeline`: name, consumer group, topic, and how many records it works on
-            at once; the rest waits in Kafka.
-        run: brings each record to its outcome.
-        settings: brokers, names and time-outs.
-        now: the watchdog's clock, in seconds.
-        on_drain: called when a rebalance or a stop begins to wait for what is in flight.
-        on_assigned: called when there is a new assignment, before any of its records is delivered.
+    worked on side by side, those with the same key one after the other. `run` brings each to its outcome; `now`
+    is the watchdog's clock, in seconds; for `on_drain` and `on_assigned` see there.
     """
 
     def __init__(
