@@ -18,7 +18,7 @@ from streams.pipeline import TOPICS
 from streams.topics import MAX_KEPT_BYTES, Topic, record_bytes
 
 _RETRY_AFTER_S = 2.0
-#: What collects for a partition leaves with the next request. With aiokafka's 16 KiB a starved machine fell behind.
+#: What collects for a partition leaves with the next request: 16 KiB of it (aiokafka) were not enough.
 _MAX_BATCH_BYTES = 256 * 1024
 
 

@@ -79,8 +79,8 @@ class StageApp:
     """A Faust app with one agent, which runs a function over the records of a topic.
 
     A fetch of `agents.runner.group_consumer` goes to the agent as one batch; the records of a batch are
-    worked on side by side, those with the same key one after the other. `run` brings each to its outcome; `now`
-    is the watchdog's clock, in seconds; for `on_drain` and `on_assigned` see there.
+    worked on side by side, those with the same key one after the other. `run` brings each to its outcome;
+    `now` is the watchdog's clock, in seconds; for `on_drain` and `on_assigned` see there.
     """
 
     def __init__(
