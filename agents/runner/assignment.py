@@ -92,14 +92,13 @@ class Assignment:
     """The partitions that a member has from one rebalance to the next, and how far it is with each.
 
     `source` is aiokafka's object of it. `generation` and `member_id` are the membership that it was given to.
-    None of its records may be begun once it is `revoked`.
     """
 
     def __init__(self, source: Any, *, generation: int, member_id: str) -> None:
         self.source = source
         self.generation = generation
         self.member_id = member_id
-        self.revoked = False
+        self._revoked = asyncio.Event()
         self._offsets = {at: PartitionOffsets() for at in source.tps}
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -112,6 +111,15 @@ class Assignment:
             for record in records:
                 offsets.deliver(record.offset)
         return RecordBatch(self, [record for records in fetched.values() for record in records])
+
+    @property
+    def revoked(self) -> bool:
+        """Whether none of its records may be begun any more."""
+        return self._revoked.is_set()
+
+    async def lasts(self, seconds: float) -> bool:
+        """Wait, and return whether it was not revoked meanwhile."""
+        return not await event_within(self._revoked, seconds)
 
     def begin(self) -> None:
         """Note that the work on a record begins."""
@@ -128,7 +136,7 @@ class Assignment:
 
     async def drain(self, timeout_s: float) -> None:
         """Begin nothing more, and wait for what is in flight."""
-        self.revoked = True
+        self._revoked.set()
         if not await event_within(self._idle, timeout_s):
             log.warning("consumer.drain_timed_out", in_flight=self._in_flight)
 

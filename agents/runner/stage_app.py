@@ -23,6 +23,8 @@ from streams.settings import Settings
 
 #: Works on a record, and returns whether it has its durable outcome; if not, it must be delivered again.
 Run = Callable[[Record, RecordWork], Awaitable[bool]]
+#: When a record that another worker has taken over is looked at again; it should have ended by then.
+_AGAIN_S, _AGAIN_MAX_S = 5.0, 40.0
 
 
 class ConsumerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,20 +181,28 @@ class StageApp:
 
     def _work(self, message: ConsumerRecord, assignment: Assignment) -> Callable[[], Awaitable[None]]:
         async def work() -> None:
-            if assignment.revoked:  # it has waited for a slot, or for an earlier record of its key
-                return
-            assignment.begin()
-            done = False
-            record = _record(message, self._auth)
-            progress = self._progress.begin(record)
-            try:
-                done = await self._run(record, progress)
-                self._progress.end(progress, acked=done)
-            finally:
-                self._progress.abandon(progress)
-                assignment.end(message, done=done)
+            again_s = _AGAIN_S
+            # It may have waited for a slot, or for an earlier record of its key.
+            while not assignment.revoked and not await self._run_once(message, assignment):
+                # Another worker, which had the partition before, works on it. Were it left at that, nothing
+                # after it could be committed here.
+                await assignment.lasts(again_s)
+                again_s = min(2 * again_s, _AGAIN_MAX_S)
 
         return work
+
+    async def _run_once(self, message: ConsumerRecord, assignment: Assignment) -> bool:
+        assignment.begin()
+        done = False
+        record = _record(message, self._auth)
+        progress = self._progress.begin(record)
+        try:
+            done = await self._run(record, progress)
+            self._progress.end(progress, acked=done)
+        finally:
+            self._progress.abandon(progress)
+            assignment.end(message, done=done)
+        return done
 
 
 def _record(message: ConsumerRecord, auth: RecordAuth) -> Record:

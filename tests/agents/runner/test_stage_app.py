@@ -124,6 +124,26 @@ async def test_no_commit_passes_an_event_that_another_worker_took_over(kafka_boo
             await again.stop()
 
 
+async def test_an_event_that_another_worker_took_over_holds_the_commits_only_until_it_has_ended(
+    kafka_bootstrap: str,
+) -> None:
+    """The member keeps the partition. Were the event left at that, nothing would be committed any more."""
+    async with Publisher(kafka_bootstrap, client_id="test") as publisher:
+        zombie = EchoStage(uuid.uuid4().hex[:8])
+        zombie.is_zombie = True
+        zombie.release_slow.set()  # other tests' events
+        app = stage_app(zombie, publisher, settings(kafka_bootstrap))
+        await app.start()
+        try:
+            taken_over_at = (await publisher.publish(request("superseded"))).offset
+            last = (await publisher.publish(request("fast"))).offset
+            await zombie.superseded.wait()
+            zombie.is_zombie = False
+            await wait_for(lambda: at_least(app, max(taken_over_at, last) + 1), 60)
+        finally:
+            await app.stop()
+
+
 async def test_no_record_that_anybody_can_write_stops_a_stage(kafka_bootstrap: str) -> None:
     """Absurd partitions, depths and dates: each its dead letter or reply, and the next record is served."""
     async with Publisher(kafka_bootstrap, client_id="test") as publisher:
