@@ -26,23 +26,16 @@ log = structlog.get_logger(__name__)
 
 
 class PartitionOffsets:
-    """The offsets of one partition that were delivered to this member in one assignment.
-
-    Attributes:
-        committable: the offset after the last record below which every delivered one is done; None before
-            the first record is done.
-        committed: the last offset that the broker has taken from this member; None before the first commit.
-        first: the offset of the first record that was delivered; None before it.
-    """
+    """The offsets of one partition that were delivered to this member in one assignment."""
 
     __slots__ = ("_delivered", "_done", "committable", "committed", "first")
 
     def __init__(self) -> None:
         self._delivered: deque[int] = deque()
         self._done: set[int] = set()
-        self.first: int | None = None
-        self.committable: int | None = None
-        self.committed: int | None = None
+        self.first: int | None = None  # that was delivered
+        self.committable: int | None = None  # every delivered offset below it is done
+        self.committed: int | None = None  # that the broker has taken from this member
 
     def deliver(self, offset: int) -> None:
         """Note that a record was delivered. Offsets of a partition only rise within an assignment."""

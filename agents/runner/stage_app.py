@@ -60,10 +60,7 @@ class _NoConsumer:
 
     def __init__(self) -> None:
         self.unacked = self._unacked_messages = set[Any]()
-
-    def assignment(self) -> set[Any]:
-        """Return no partitions."""
-        return set()
+        self.assignment = set[Any]
 
 
 class _App(faust.App):
@@ -184,8 +181,7 @@ class StageApp:
             again_s = _AGAIN_S
             # It may have waited for a slot, or for an earlier record of its key.
             while not assignment.revoked and not await self._run_once(message, assignment):
-                # Another worker, which had the partition before, works on it. Were it left at that, nothing
-                # after it could be committed here.
+                # Another worker, which had the partition before, works on it. It holds the commits here.
                 await assignment.lasts(again_s)
                 again_s = min(2 * again_s, _AGAIN_MAX_S)
 
