@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import msgspec
+from aiokafka import ConsumerRecord
 
 from streams.codec import header_text
 from streams.kafka.record_auth import RESERVED_PREFIX, UNSIGNED, RecordAuth
@@ -148,6 +149,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             headers=believed,
             again=redelivery(believed).believed_of(topic=topic, timestamp_ms=timestamp_ms),
             authentic=authentic,
+        )
+
+    @classmethod
+    def of(cls, found: ConsumerRecord, auth: RecordAuth) -> Self:
+        """Return what a consumer has read as a record."""
+        return cls.read(
+            topic=found.topic,
+            partition=found.partition,
+            offset=found.offset,
+            timestamp_ms=found.timestamp,
+            key=found.key,
+            value=found.value,
+            headers=found.headers,
+            auth=auth,
         )
 
     @property

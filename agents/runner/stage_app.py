@@ -190,7 +190,7 @@ class StageApp:
     async def _run_once(self, message: ConsumerRecord, assignment: Assignment) -> bool:
         assignment.begin()
         done = False
-        record = _record(message, self._auth)
+        record = Record.of(message, self._auth)
         progress = self._progress.begin(record)
         try:
             done = await self._run(record, progress)
@@ -199,16 +199,3 @@ class StageApp:
             self._progress.abandon(progress)
             assignment.end(message, done=done)
         return done
-
-
-def _record(message: ConsumerRecord, auth: RecordAuth) -> Record:
-    return Record.read(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        timestamp_ms=message.timestamp,
-        key=message.key,
-        value=message.value,
-        headers=message.headers,
-        auth=auth,
-    )

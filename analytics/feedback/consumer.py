@@ -31,7 +31,7 @@ from analytics.feedback.scores import (
 from analytics.lags import SinkProgress
 from analytics.schema.cluster import sync_replica
 from analytics.sink.batches import ConsumedRecord, InsertBlock
-from analytics.sink.consumer import BatchConsumer, ConsumerConfig, record_of
+from analytics.sink.consumer import BatchConsumer, ConsumerConfig
 from analytics.sink.rows import REQUESTS, Row
 from analytics.sink.writer import TextRules, insert_block, publish_dead_letter
 from analytics.status import Clock, FeedbackStatus, utc_now
@@ -195,7 +195,7 @@ class FeedbackConsumer(BatchConsumer):
             wanted = () if self._pending.full else self._consumer.assignment()
             for records in (await self._fetch(wanted, wait_ms=_POLL_MS)).values():
                 for record in records:
-                    self._take(record_of(record, self._config.auth))
+                    self._take(ConsumedRecord.of(record, self._config.auth))
             await self._settle_next()
             self._status.pending(len(self._pending), self._pending.oldest_at)
 

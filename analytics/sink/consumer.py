@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from analytics.sink.batches import BatchLimits, ConsumedRecord
+from analytics.sink.batches import BatchLimits
 from analytics.status import ConsumerStatus
 from streams.errors import KafkaUnavailable
 from streams.kafka.clients import start_client, stop_client
@@ -156,20 +156,6 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Take note. A partition is opened with the first record that arrives from it."""
         self._status.assigned(len(assigned))
-
-
-def record_of(record: ConsumerRecord, auth: RecordAuth) -> ConsumedRecord:
-    """Return a record with what is authentic of its headers."""
-    return ConsumedRecord.read(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp_ms=record.timestamp,
-        key=record.key,
-        value=record.value,
-        headers=record.headers,
-        auth=auth,
-    )
 
 
 def silence_s(consumer: AIOKafkaConsumer) -> float:

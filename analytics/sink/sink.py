@@ -26,7 +26,7 @@ from analytics.sink.batches import (
     SinkBatch,
     partitions_to_pause,
 )
-from analytics.sink.consumer import BatchConsumer, SinkConfig, record_of, silence_s
+from analytics.sink.consumer import BatchConsumer, SinkConfig, silence_s
 from analytics.sink.writer import BatchWriter
 from analytics.status import SinkStatus
 from streams.kafka.inspector import KafkaInspector
@@ -96,7 +96,7 @@ class Sink(BatchConsumer):
             if assignment == self._assignment:  # else they are read again, by whoever has them now
                 now = time.monotonic()
                 for where, records in fetched.items():
-                    read = [record_of(record, self._config.auth) for record in records]
+                    read = [ConsumedRecord.of(record, self._config.auth) for record in records]
                     self._partitions[where].buffer.add(read, now)
             self._begin_all(self._partitions, writes)
             self._observe()

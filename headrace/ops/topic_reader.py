@@ -8,10 +8,8 @@ from typing import Any, TypeVar
 import msgspec
 from aiokafka import ConsumerRecord, TopicPartition
 
-from agents.stage import Record
 from streams.errors import ConfigurationError
 from streams.kafka.inspector import KafkaInspector
-from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import ENTRANCES
 
 #: Where senders write, they set the times of their records. One that says that it is old may lie before the
@@ -20,20 +18,6 @@ from streams.pipeline import ENTRANCES
 RECORDS_BEFORE = 1_000
 #: What each of the topics carries where requests come in.
 REQUEST_EVENTS: Mapping[str, Any] = {topic.name: topic.event for topic in ENTRANCES}
-
-
-def as_record(found: ConsumerRecord, auth: RecordAuth) -> Record:
-    """Return a record as the stages see it: a copy of a record is known by the first record's address."""
-    return Record.read(
-        topic=found.topic,
-        partition=found.partition,
-        offset=found.offset,
-        timestamp_ms=found.timestamp,
-        key=found.key,
-        value=found.value,
-        headers=found.headers,
-        auth=auth,
-    )
 
 
 class OffsetSpan(msgspec.Struct, frozen=True):

@@ -24,13 +24,13 @@ from headrace.ops.audit.evidence import (
     nano_usd,
 )
 from headrace.ops.dlq.letters import summary_of
-from headrace.ops.topic_reader import REQUEST_EVENTS, as_record
+from headrace.ops.topic_reader import REQUEST_EVENTS
 from streams.codec import decode, header, header_text
 from streams.errors import UnauthenticRecord, UndecodableRecord
 from streams.events import DeadLetterAction, ErrorInfo, LedgerEntry, Requested, RequestLog
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.pipeline import TOPICS
-from streams.redelivery import redelivery
+from streams.redelivery import Record, redelivery
 from streams.registry.registry import TOO_MANY_REPEATS
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER, LOGS, REPLIES, RETRIES
 
@@ -96,7 +96,7 @@ class RecordCollector:
             self._evidence.undecodable[record.topic] += 1
 
     def _add_request(self, found: ConsumerRecord) -> None:
-        record = as_record(found, self._auth)
+        record = Record.of(found, self._auth)
         submission = Submission(
             topic=found.topic, partition=found.partition, offset=found.offset, at_ms=record.written_ms
         )
@@ -191,7 +191,7 @@ class RecordCollector:
             charge.contradictory |= amount_nano != charge.amount_nano
 
     def _add_dead_letter(self, found: ConsumerRecord) -> None:
-        letter = summary_of(as_record(found, self._auth))
+        letter = summary_of(Record.of(found, self._auth))
         self._evidence.dead_letters[str(letter.letter_id)] = DeadLetter(
             stage=letter.stage or "?",
             record=letter.record or "?",
@@ -204,7 +204,7 @@ class RecordCollector:
         self._evidence.actions.add(decode(found.value, DeadLetterAction, found.headers).dead_letter)
 
     def _add_retry(self, found: ConsumerRecord) -> None:
-        record = as_record(found, self._auth)
+        record = Record.of(found, self._auth)
         retry = RetryRecord(
             request_id=request_id_of(record),
             not_before_ms=redelivery(record.headers).not_before_ms,

@@ -18,7 +18,7 @@ from headrace.ops.dlq.letters import (
     LetterSummary,
     summary_of,
 )
-from headrace.ops.topic_reader import TopicReader, as_record
+from headrace.ops.topic_reader import TopicReader
 from streams.codec import decode
 from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction, LedgerEntry
@@ -145,14 +145,14 @@ class DeadLetterReader:
         states = await self.states(lambda each: each.offset in within.get(each.partition, ()))
         selection = LetterSelection(filters, limit=limit)
         async for record in self._topics.records(spans):
-            letter = summary_of(as_record(record, self._auth))
+            letter = summary_of(Record.of(record, self._auth))
             selection.offer(letter, states.of(letter.letter_id))
         return selection
 
     async def find(self, letter_id: LetterId) -> Record | None:
         """Return the record of one dead letter; None where it never was, or has expired."""
         record = await self._topics.record_at(DEAD_LETTERS.name, letter_id.partition, letter_id.offset)
-        return None if record is None else as_record(record, self._auth)
+        return None if record is None else Record.of(record, self._auth)
 
     async def states(self, wanted: Callable[[LetterId], bool]) -> LetterStates:
         """Return the states of the wanted letters."""

@@ -19,7 +19,7 @@ from aiokafka import ConsumerRecord
 from agents.intake.envelopes import DEFAULT_TENANT, accepted_at, request_id_of
 from analytics.erasure.row_eraser import USERS_ROLLUP, RowEraser, UsersRollup
 from headrace.ops.privacy.redis_eraser import RedisEraser, RedisFindings
-from headrace.ops.topic_reader import RECORDS_BEFORE, REQUEST_EVENTS, TopicReader, as_record
+from headrace.ops.topic_reader import RECORDS_BEFORE, REQUEST_EVENTS, TopicReader
 from streams.codec import decode
 from streams.erasure import ErasureFeed, Subject, erasure_emit
 from streams.errors import HeadraceError, InputError
@@ -27,6 +27,7 @@ from streams.events import Erasure, ErasureMode, Requested
 from streams.kafka.record_auth import UNSIGNED
 from streams.pipeline import PERSONAL_TOPICS
 from streams.publisher import Publisher
+from streams.redelivery import Record
 
 
 class _RequestOwner(msgspec.Struct, frozen=True):
@@ -55,7 +56,7 @@ def _request_of(record: ConsumerRecord, subject: Subject, until: datetime) -> st
         if Subject(owner.tenant or DEFAULT_TENANT, owner.user_id) != subject:
             return None
         request: Requested = decode(record.value, REQUEST_EVENTS[record.topic], tuple(record.headers))
-        read = as_record(record, UNSIGNED)  # also what Headrace did not write: it names the user
+        read = Record.of(record, UNSIGNED)  # also what Headrace did not write: it names the user
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
         return None  # not a request: it is in a dead letter
     return request_id_of(read, request) if accepted_at(read, request) <= until else None

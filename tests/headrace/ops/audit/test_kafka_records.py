@@ -10,7 +10,6 @@ from aiokafka import ConsumerRecord
 from agents.intake.intake import conflict_error
 from headrace.ops.audit.evidence import NO_CORRELATION, AuditWindow, KafkaEvidence
 from headrace.ops.audit.kafka_records import RecordCollector
-from headrace.ops.topic_reader import as_record
 from streams.codec import encode
 from streams.errors import UndecodableRecord
 from streams.events import (
@@ -29,7 +28,7 @@ from streams.events import (
     Usage,
 )
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
-from streams.redelivery import dead_letter, put_aside, replayed
+from streams.redelivery import Record, dead_letter, put_aside, replayed
 from streams.registry.registry import TOO_MANY_REPEATS
 
 AT_MS = 1_800_000_000_000
@@ -222,7 +221,7 @@ def test_a_record_cannot_pass_for_a_copy_from_another_topic(
     collector.add(record("llm.requests.v1", b"?", headers=forged, offset=8))
     request = evidence.requests["llm.requests.v1-0-7"]
     assert (request.replay, request.inside) == (0, True)
-    died = as_record(record("llm.requests.v1", b"?", headers=forged, offset=8), UNSIGNED)
+    died = Record.of(record("llm.requests.v1", b"?", headers=forged, offset=8), UNSIGNED)
     letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
     collector.add(record("llm.dead-letters.v1", b"?", headers=letter.headers))
     assert [each.record for each in evidence.dead_letters.values()] == list(evidence.malformed)
@@ -388,7 +387,7 @@ def test_a_dead_letter_names_the_record_that_died(
     for offset, headers in enumerate(
         ((), replayed((), record="llm.requests.v1:0:3", timestamp_ms=AT_MS, at_ms=AT_MS)),
     ):
-        died = as_record(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9), UNSIGNED)
+        died = Record.of(record("llm.requests.v1", b"?", key=b"a", headers=headers, offset=9), UNSIGNED)
         letter = dead_letter(died, stage="guardrail", fault=UndecodableRecord("no"))
         collector.add(record("llm.dead-letters.v1", b"?", key=b"a", headers=letter.headers, offset=offset))
     letters = evidence.dead_letters
@@ -401,7 +400,7 @@ def test_a_dead_letter_names_the_record_that_died(
 
 def test_what_waits_on_the_retry_topic_is_noted(collector: RecordCollector, evidence: KafkaEvidence) -> None:
     """With its request, and when it is due."""
-    first = as_record(record("llm.misses.v1", b"{}", key=b"a"), UNSIGNED)
+    first = Record.of(record("llm.misses.v1", b"{}", key=b"a"), UNSIGNED)
     headers = put_aside(first, not_before_ms=AT_MS + 5, reason="Redis is away")
     collector.add(record("llm.retries.v1", b"{}", key=b"a", headers=headers, offset=2))
     (retry,) = evidence.retries
