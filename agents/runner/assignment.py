@@ -57,9 +57,9 @@ class PartitionOffsets:
         return len(self._delivered) - len(self._done)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether there is something to commit."""
-        return self.committable is not None and self.committable != self.committed
+    def uncommitted(self) -> int | None:
+        """What may be committed and is not; None where there is nothing."""
+        return self.committable if self.committable != self.committed else None
 
 
 class PartitionProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,11 +135,7 @@ class Assignment:
 
     def committable(self) -> Mapping[TopicPartition, int]:
         """Return the offsets that the broker does not have yet."""
-        return {
-            at: each.committable
-            for at, each in self._offsets.items()
-            if each.is_behind and each.committable is not None
-        }
+        return {at: offset for at, each in self._offsets.items() if (offset := each.uncommitted) is not None}
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note that the broker has these."""

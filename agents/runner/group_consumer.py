@@ -71,7 +71,8 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._on_drain = on_drain
         self._on_fault = on_fault
         self._assignment: Assignment | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._commits: asyncio.Task[None] | None = None
         self._committing = asyncio.Lock()
         self.rebalances = 0
         self.polls = 0
@@ -94,16 +95,17 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         )
         await start_client(self._consumer, timeout_s=self._settings.kafka_timeout_s)
         self._consumer.subscribe([self._topic], listener=self)
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._commit_regularly())]
-        for task in self._tasks:
+        self._reading = asyncio.create_task(self._read())
+        self._commits = asyncio.create_task(self._commit_regularly())
+        for task in (self._reading, self._commits):
             task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Read nothing more, let what is in flight end within the drain time-out, commit, disconnect."""
-        await cancel_and_wait(*self._tasks[:1])  # the commits go on: a drain may take long
+        await cancel_and_wait(self._reading)  # the commits go on: a drain may take long
         if self._assignment is not None:
             await self._drain(self._assignment, self._settings.drain_timeout_s)
-        await cancel_and_wait(*self._tasks)
+        await cancel_and_wait(self._commits)
         if self._consumer is None:
             return
         if (fault := await stop_client(self._consumer, timeout_s=self._settings.kafka_timeout_s)) is not None:

@@ -175,7 +175,8 @@ async def test_a_drain_ends_as_soon_as_nothing_is_in_flight(member: Callable[...
 async def test_a_stop_commits_while_it_waits_for_a_slow_record(member: Callable[..., Member]) -> None:
     """It may wait for 40 s, and the process may be killed meanwhile."""
     it = member()
-    it.consumer._tasks = [it.reading, asyncio.create_task(it.consumer._commit_regularly())]
+    it.consumer._reading = it.reading
+    it.consumer._commits = asyncio.create_task(it.consumer._commit_regularly())
     it.kafka.join()
     batch = await it.fetch(10, 11)
     stopping = asyncio.create_task(it.consumer.stop())

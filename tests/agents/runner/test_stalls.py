@@ -70,7 +70,8 @@ async def test_a_handler_that_never_returns_is_noticed(kafka_bootstrap: str) -> 
 async def test_a_consumer_that_no_longer_fetches_is_noticed(kafka_bootstrap: str) -> None:
     """Its process lives, its heartbeats go out, and records wait for it."""
     async with scene(kafka_bootstrap) as it:
-        reading, _ = it.app.consumer._tasks
+        reading = it.app.consumer._reading
+        assert reading is not None
         reading.cancel()
         await it.publisher.publish(request("fast"))
         assert await it.stall() in ("not_polling", "not_fetching")
