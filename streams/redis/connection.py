@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -18,6 +18,7 @@ from redis.exceptions import (
 from redis.maint_notifications import MaintNotificationsConfig
 
 from streams.errors import StoreDenied, StoreFull, StoreUnavailable
+from streams.redis.pipelining import PipeliningRedis
 
 _MAX_CONNECTIONS = 4096
 
@@ -34,12 +35,12 @@ _MEANINGS: tuple[tuple[type[RedisError], type[StoreUnavailable], str], ...] = (
 _DISK_FAULT = "MISCONF"
 
 
-def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
+def connect(url: str, *, timeout_s: float = 2.0) -> PipeliningRedis:
     """Return a client for the Redis at `url`; it connects at its first command.
 
     Every command ends within about `timeout_s` seconds. The client does not retry: its caller knows the
-    request's deadline. Each command at a time has a connection; callers bound their number, and the pool's
-    own limit is the last resort.
+    request's deadline. Single commands share one connection; each pipeline of a caller's has its own. Callers
+    bound their number, and the pool's own limit is the last resort.
     """
     pool: ConnectionPool = ConnectionPool.from_url(
         url,
@@ -52,7 +53,7 @@ def connect(url: str, *, timeout_s: float = 2.0) -> Redis:
         # an outage the first command on each pooled connection would fail.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    return Redis.from_pool(pool)
+    return PipeliningRedis.from_pool(pool)
 
 
 @contextmanager
