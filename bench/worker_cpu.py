@@ -23,6 +23,7 @@ import psutil
 from bench.chaos.system import System
 from bench.kafka_load import KafkaLoad, long_question, question
 from bench.profile_areas import Profiler
+from streams.redis.connection import connect
 
 _WARM_UP = 200
 _TIMEOUT_S = 540.0
@@ -65,11 +66,12 @@ async def measure(system: System, options: argparse.Namespace) -> int:
         pids = worker_pids(system)
         idle = await idle_shares(pids)
         profiler = Profiler(options.py_spy, pids[_WORKER]) if options.py_spy else None
+        redis_before = await redis_work(system)
         before, started = cpu_seconds(pids), time.monotonic()
         await load.steady(options.requests, in_flight=options.in_flight, timeout_s=_TIMEOUT_S)
         elapsed = time.monotonic() - started
         await asyncio.sleep(_SETTLE_S)
-        after = cpu_seconds(pids)
+        after, redis_after = cpu_seconds(pids), await redis_work(system)
         profile = profiler.finish() if profiler else []
         rss = resident_mib(pids)
     print(f"{platform.machine()}, Python {platform.python_version()}, 1 worker process")
@@ -83,6 +85,8 @@ async def measure(system: System, options: argparse.Namespace) -> int:
             f"{role:16}{used * per_request:16.2f}{net * per_request:14.2f}"
             f"{1000 * idle[role]:11.0f}{rss[role]:9.0f}"
         )
+    for what, number in redis_after.items():
+        print(f"Redis {what}: {(number - redis_before[what]) / options.requests:.1f} a request")
     print("replies: " + ", ".join(f"{count} {status}" for status, count in sorted(load.statuses.items())))
     print("\n".join(profile))
     return 0 if set(load.statuses) == {"answered"} else 1
@@ -94,6 +98,16 @@ async def idle_shares(pids: Mapping[str, int]) -> dict[str, float]:
     await asyncio.sleep(_IDLE_S)
     after = cpu_seconds(pids)
     return {role: (after[role] - before[role]) / _IDLE_S for role in pids}
+
+
+async def redis_work(system: System) -> dict[str, int]:
+    """Return how many commands Redis has carried out, and in how many reads they came to it."""
+    redis = connect(system.endpoints.redis)
+    try:
+        stats = await redis.info("stats")
+    finally:
+        await redis.aclose()
+    return {"commands": stats["total_commands_processed"], "round trips": stats["total_reads_processed"]}
 
 
 def worker_pids(system: System) -> dict[str, int]:

@@ -160,8 +160,23 @@ class Assignment:
         )
 
 
-class RecordBatch(msgspec.Struct, frozen=True):
+class RecordBatch:
     """Records of one fetch, in the order of each partition, and the assignment that they belong to."""
 
-    assignment: Assignment
-    records: Sequence[ConsumerRecord]
+    __slots__ = ("_ended", "_open", "assignment", "records")
+
+    def __init__(self, assignment: Assignment, records: Sequence[ConsumerRecord]) -> None:
+        self.assignment = assignment
+        self.records = records
+        self._open = len(records)
+        self._ended = asyncio.Event()
+
+    def end_one(self) -> None:
+        """Note that the work on one of its records is over, whatever came of it."""
+        self._open -= 1
+        if not self._open:
+            self._ended.set()
+
+    async def ended_within(self, seconds: float) -> bool:
+        """Wait until the work on all of them is over, for so long at most; return whether it is."""
+        return self._ended.is_set() or await event_within(self._ended, seconds)

@@ -35,6 +35,9 @@ _COMMIT_TIMEOUT_S = 5.0
 _FETCH_MAX_WAIT_MS = 500
 #: How often an idle consumer returns from asking for records, so that the watchdog sees that it asks.
 _POLL_S = 1.0
+#: A fetch costs as much for one record as for fifty. So the next batch is asked for when the one before is
+#: done, or this much later: records that come meanwhile come together. One that comes alone waits for nothing.
+_COLLECT_S = 0.02
 #: aiokafka leaves the group when records were not asked for so long; the watchdog decides that here.
 _MAX_POLL_INTERVAL_MS = 2**31 - 1
 _FAULT_BACKOFF = Backoff(first_s=0.1, max_s=2.0)
@@ -179,7 +182,9 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             # Nothing else has run since aiokafka handed the records over: they belong to this assignment.
             faults, self.polls = 0, self.polls + 1
             if fetched and (assignment := self._current()) is not None:
-                await self._deliver(assignment.deliver(fetched))
+                batch = assignment.deliver(fetched)
+                await self._deliver(batch)
+                await batch.ended_within(_COLLECT_S)
 
     async def _commit_regularly(self) -> None:
         while True:

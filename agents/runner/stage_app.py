@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 from faust.app import BootStrategy
 
-from agents.runner.assignment import Assignment, PartitionProgress
+from agents.runner.assignment import Assignment, PartitionProgress, RecordBatch
 from agents.runner.group_consumer import GroupConsumer
 from agents.runner.in_flight import ConsumerProgress, KeyedTasks, RecordCounts, RecordWork
 from agents.stage import Record
@@ -174,16 +174,17 @@ class StageApp:
             for record in batch.records:
                 if batch.assignment.revoked:
                     break
-                await self._tasks.submit(record.key, self._work(record, batch.assignment))
+                await self._tasks.submit(record.key, self._work(record, batch))
 
-    def _work(self, message: ConsumerRecord, assignment: Assignment) -> Callable[[], Awaitable[None]]:
+    def _work(self, message: ConsumerRecord, batch: RecordBatch) -> Callable[[], Awaitable[None]]:
         async def work() -> None:
-            again_s = _AGAIN_S
+            assignment, again_s = batch.assignment, _AGAIN_S
             # It may have waited for a slot, or for an earlier record of its key.
             while not assignment.revoked and not await self._run_once(message, assignment):
                 # Another worker, which had the partition before, works on it. It holds the commits here.
                 await assignment.lasts(again_s)
                 again_s = min(2 * again_s, _AGAIN_MAX_S)
+            batch.end_one()
 
         return work
 
