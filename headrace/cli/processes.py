@@ -1,5 +1,6 @@
 """`headrace ingest`, `headrace worker`, `headrace analytics`: one process each."""
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,9 @@ _CONSUMERS = [spec.name for spec in WORKER_CONSUMERS]
 #: The event loop shares the interpreter with the threads that embed and check texts: with Python's default of
 #: 5 ms it would wait for them.
 _SWITCH_INTERVAL_S = 0.0002
+#: Requests make short-lived objects, few of them in cycles: Python's default of 700 allocations looks for cycles
+#: several times a request.
+_GC_THRESHOLDS = (50_000, 20, 20)
 
 app = typer.Typer()
 
@@ -31,6 +35,7 @@ def ingest() -> None:
 
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    gc.set_threshold(*_GC_THRESHOLDS)
     serve(settings, Catalogue.load().bind)
 
 
@@ -65,13 +70,19 @@ def worker(
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    gc.set_threshold(*_GC_THRESHOLDS)
     loaded = Loaded()
     if standby_fd is not None:
         loaded = load_all(settings)
         if not wait_for_word(standby_fd):
             return
     consumers = [spec for spec in WORKER_CONSUMERS if not stages or spec.name in stages]
-    on_ready = ready_file.touch if ready_file else lambda: None
+
+    def on_ready() -> None:
+        gc.freeze()  # what is loaded by now stays: no collection needs to look at it
+        if ready_file:
+            ready_file.touch()
+
     uvloop.run(run_worker(settings, consumers, loaded=loaded, on_ready=on_ready))
 
 
