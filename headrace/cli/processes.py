@@ -17,8 +17,8 @@ _CONSUMERS = [spec.name for spec in WORKER_CONSUMERS]
 #: The event loop shares the interpreter with the threads that embed and check texts: with Python's default of
 #: 5 ms it would wait for them.
 _SWITCH_INTERVAL_S = 0.0002
-#: Requests make short-lived objects, few of them in cycles: Python's default of 700 allocations looks for cycles
-#: several times a request.
+#: Requests make short-lived objects, few of them in cycles. Python's default looks for cycles every 700
+#: allocations: several times a request.
 _GC_THRESHOLDS = (50_000, 20, 20)
 
 app = typer.Typer()
