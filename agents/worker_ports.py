@@ -28,7 +28,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_all(settings: Settings) -> Loaded:
-    """Load everything at once, for a worker that waits to take over. Takes about 2 s of processor time.
+    """Load everything at once, for a worker that waits to take over. Takes under a second of processor time.
 
     Raises:
         ConfigurationError: the embedding model is not installed.
