@@ -20,8 +20,7 @@ _END_GRACE_S = 30
 #: A library that works for another one is booked on the one that we call.
 _CALLED_BY_US = frozenset(
     {
-        "openai",
-        "anthropic",
+        "aiohttp",
         "aiokafka",
         "faust",
         "mode",

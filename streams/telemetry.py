@@ -9,7 +9,7 @@ import structlog
 
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/@\"']{0,512}@")
 #: Libraries that repeat themselves during an outage: aiokafka wrote 18,000 error lines in one broker restart.
-_NOISY_LIBRARIES = tuple("aiokafka faust mode httpx httpx2 httpcore openai anthropic asyncio".split())
+_NOISY_LIBRARIES = tuple("aiokafka faust mode httpx httpcore aiohttp asyncio".split())
 
 
 def configure_logging(level: str = "INFO", log_format: Literal["json", "console"] = "json") -> None:

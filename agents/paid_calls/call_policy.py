@@ -17,7 +17,6 @@ from purgatory.domain.model import HALF_OPENED, OPENED, Context, OpenedState
 
 from agents.providers.faults import (
     AuthenticationFault,
-    ClientNotLoaded,
     ContextTooLong,
     ModelUnavailable,
     ProviderFault,
@@ -131,7 +130,7 @@ def decide_call_retry(
     if isinstance(fault, Refused):
         elsewhere = isinstance(fault, ContextTooLong | ModelUnavailable)
         return CallRetryDecision(action=CallRetryAction.NEXT_MODEL if elsewhere else CallRetryAction.GIVE_UP)
-    if isinstance(fault, AuthenticationFault | QuotaExhausted | ClientNotLoaded):
+    if isinstance(fault, AuthenticationFault | QuotaExhausted):
         return CallRetryDecision(action=CallRetryAction.NEXT_PROVIDER)
     if (
         isinstance(fault, UnusableAnswer)

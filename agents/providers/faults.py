@@ -10,7 +10,6 @@
     │   └── UnusableAnswer    too long, or of an unknown finish reason: it would come out the same again
     ├── AuthenticationFault   401, 403: the key is wrong, for every model of the provider
     ├── QuotaExhausted        the account has no credit left: likewise
-    ├── ClientNotLoaded       the provider's SDK cannot be loaded: likewise
     └── Refused               4xx: the request itself is wrong, and would be wrong again
         ├── ContextTooLong    it may fit another model
         └── ModelUnavailable  the provider does not serve this model (any more)
@@ -101,12 +100,6 @@ class QuotaExhausted(ProviderFault):
     """The account at the provider has no credit left; waiting does not help."""
 
     error = "quota_exhausted"
-
-
-class ClientNotLoaded(ProviderFault):
-    """The provider's SDK cannot be imported or made, for any of its models; nobody was asked."""
-
-    error = "client_not_loaded"
 
 
 class Refused(ProviderFault):

@@ -3,8 +3,9 @@
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from streams.events import MAX_DEADLINE_MS
 from streams.model_catalogue import ProviderName
@@ -19,6 +20,21 @@ REQUEST_DAYS = 395
 PiiType = Literal["email", "credit_card", "ssn", "iban", "ip", "phone"]
 PII_TYPES: frozenset[PiiType] = frozenset(get_args(PiiType))
 InjectionSource = Literal["user", "tool", "assistant", "system", "developer", "variables", "tools"]
+
+
+def _http_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
+    except ValueError:  # of a port, or of an IPv6 address
+        good = False
+    if not good or parts.fragment:
+        raise ValueError("must be an address such as https://host/v1, without a query")
+    return url
+
+
+#: The address of a server that paths are appended to.
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
 class ApiKey(BaseModel):
@@ -122,9 +138,9 @@ class WorkerSettings(BaseModel):
 
     # Providers
     openai_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("OPENAI_API_KEY"))
-    openai_base_url: str | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
+    openai_base_url: HttpAddress | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
     anthropic_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("ANTHROPIC_API_KEY"))
-    anthropic_base_url: str | None = Field(None, validation_alias=AliasChoices("ANTHROPIC_BASE_URL"))
+    anthropic_base_url: HttpAddress | None = Field(None, validation_alias=AliasChoices("ANTHROPIC_BASE_URL"))
     default_model: str = "gpt-4o"
     fallback_models: tuple[str, ...] = ("claude-sonnet-4-20250514", "gpt-4o", "gpt-4o-mini")
     provider_connect_timeout_s: float = Field(5.0, gt=0)

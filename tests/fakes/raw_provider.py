@@ -14,11 +14,13 @@ class RawProvider:
     Attributes:
         base: its address.
         asked: how many requests came.
+        head: of the last one.
     """
 
     def __init__(self) -> None:
         self.base = ""
         self.asked = 0
+        self.head = ""
         self._pieces: Sequence[bytes] = ()
 
     def say(
@@ -51,7 +53,7 @@ class RawProvider:
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):  # the client has left
-            await _read_request(reader)
+            self.head = await _read_request(reader)
             self.asked += 1
             for piece in self._pieces:
                 writer.write(piece)
@@ -91,8 +93,9 @@ def events(*data: bytes) -> Sequence[bytes]:
     return [b"data: " + each + b"\n\n" for each in data]
 
 
-async def _read_request(reader: asyncio.StreamReader) -> None:
+async def _read_request(reader: asyncio.StreamReader) -> str:
     head = await reader.readuntil(b"\r\n\r\n")
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             await reader.readexactly(int(line.partition(b":")[2]))
+    return head.decode("latin-1")

@@ -218,3 +218,22 @@ def test_a_budget_is_an_amount(budgets: dict[str, object]) -> None:
     """Nothing, less than nothing and typing errors are named."""
     with pytest.raises(ConfigurationError, match="HEADRACE_DAILY_BUDGETS"):
         load_settings(daily_budgets=budgets)
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"])
+@pytest.mark.parametrize(
+    "url",
+    ["host/v1", "ftp://host", "https://", "http://[::1/v1", "http://h:99999", "http://h:x", "http://h/?a=b"],
+)
+def test_a_providers_address_is_one(environment: pytest.MonkeyPatch, variable: str, url: str) -> None:
+    """One that no call could go to is named before any is made."""
+    environment.setenv(variable, url)
+    with pytest.raises(ConfigurationError, match=f"{variable}.*https://host/v1"):
+        load_settings()
+
+
+def test_a_providers_address_is_taken_as_it_is(environment: pytest.MonkeyPatch) -> None:
+    """With a port, a path, or an IPv6 host."""
+    for url in ("http://127.0.0.1:8001/v1", "https://api.example/a/b/", "http://[::1]:8000"):
+        environment.setenv("OPENAI_BASE_URL", url)
+        assert load_settings().openai_base_url == url

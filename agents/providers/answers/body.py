@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import Any
 
 import aiohttp
-import httpx2
 import msgspec
 
 from agents.providers.answers.encodable import decoded
 from agents.providers.faults import ConnectionLost, Malformed
+from agents.providers.http_client import HTTP_ERRORS
 
 #: One event: more than the largest answer (`streams.topics.MAX_ANSWER_BYTES`), all of it escaped.
 MAX_EVENT_BYTES = 32 * 1024 * 1024
@@ -129,9 +129,9 @@ class Value(msgspec.Struct, frozen=True):
 class AnswerBody:
     """The body of one answer, read once."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._pieces = _bounded(response.aiter_bytes(), MAX_STREAM_BYTES)
+        self._pieces = _bounded(response.content.iter_any(), MAX_STREAM_BYTES)
         self._ended = False
 
     async def values(self) -> AsyncGenerator[Value]:
@@ -140,7 +140,7 @@ class AnswerBody:
         Raises:
             Malformed: the body is neither JSON nor events, or too long.
             ConnectionLost: it ends amid an event.
-            httpx2.HTTPError: it breaks off.
+            aiohttp.ClientError, HttpProcessingError: it breaks off, or is no HTTP.
         """
         first = await _first(self._pieces)
         if first.startswith((b"{", b"[")):
@@ -168,29 +168,29 @@ class AnswerBody:
             yield event
 
     async def aclose(self) -> None:
-        """Close the response.
+        """Close the response, and its connection unless the body has been read to its end.
 
-        After `DONE` the rest of the body is read where it is there: only then the connection serves on.
+        After `DONE` the rest of the body is read where it is there: the connection then serves other calls.
         """
         try:
             if self._ended:
-                with suppress(TimeoutError, httpx2.HTTPError, aiohttp.ClientError, Malformed):
+                with suppress(TimeoutError, *HTTP_ERRORS, Malformed):
                     async with asyncio.timeout(_DRAIN_S):
                         async for _ in self._pieces:
                             pass
         finally:
             await self._pieces.aclose()
-            await self._response.aclose()
+            self._response.close()
 
 
-async def whole_json(response: httpx2.Response) -> object:
+async def whole_json(response: aiohttp.ClientResponse) -> object:
     """Return the one JSON value that a body is.
 
     Raises:
         Malformed: it is not JSON, or longer than `MAX_EMBEDDINGS_BYTES`.
-        httpx2.HTTPError: it breaks off.
+        aiohttp.ClientError, HttpProcessingError: it breaks off, or is no HTTP.
     """
-    return _decode_json(await _rest(response.aiter_bytes(), MAX_EMBEDDINGS_BYTES))
+    return _decode_json(await _rest(response.content.iter_any(), MAX_EMBEDDINGS_BYTES))
 
 
 async def _bounded(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes]:
@@ -257,7 +257,7 @@ def _value(data: str) -> Any:
     return DONE if data.strip() == "[DONE]" else _decode_json(data)
 
 
-def _what(first: bytes, response: httpx2.Response) -> str:
+def _what(first: bytes, response: aiohttp.ClientResponse) -> str:
     kind = response.headers.get("content-type", "of no content type")[:100]
     if not first:
         return f"empty ({kind})"

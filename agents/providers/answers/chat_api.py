@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar, Final
 
-import httpx2
 import msgspec
 
 from agents.providers.answers import tool_calls
 from agents.providers.answers.body import DONE, AnswerBody, Value
 from agents.providers.answers.encodable import encodable
 from agents.providers.answers.tool_calls import ToolCall
+from agents.providers.call_faults import CallSpending, spending_faults
 from agents.providers.faults import (
     ConnectionLost,
     Malformed,
@@ -25,8 +25,9 @@ from agents.providers.faults import (
     ServerFault,
     UnusableAnswer,
 )
+from agents.providers.http_client import HTTP_ERRORS, HttpClient
+from agents.providers.phase_timeouts import PhaseTimeouts
 from agents.providers.provider import Answer, ProviderCall, ProviderEvent, TextDelta, UsageKnown
-from agents.providers.sdk_calls import CallSpending, PhaseTimeouts, SdkClient, spending_faults
 from agents.providers.usage import (
     ReportedUsage,
     asked_tier,
@@ -248,7 +249,7 @@ class ChatApi(ABC):
     path: ClassVar[str]
     assembly: ClassVar[type[Assembly]]
 
-    def __init__(self, client: SdkClient) -> None:
+    def __init__(self, client: HttpClient) -> None:
         self._client = client
 
     @abstractmethod
@@ -256,13 +257,13 @@ class ChatApi(ABC):
         """Return the body of the request; `Refused` where it cannot be said in the API's terms."""
 
     def headers(self, call: ProviderCall) -> Mapping[str, str]:  # noqa: ARG002  # for those that need it
-        """Return what the headers say beside what the SDK knows."""
+        """Return the headers of this call beside those of every call."""
         return {}
 
     async def answer(self, call: ProviderCall) -> AsyncGenerator[ProviderEvent]:
         """Yield the answer piece by piece where `call.stream`, and last the whole `Answer`."""
         assembly, clock = self.assembly(call), PhaseTimeouts(call.timeouts, stream=call.stream)
-        with spending_faults(self._client, call, assembly):
+        with spending_faults(call, assembly):
             opening = self._client.post(self.path, self.body(call), call, self.headers(call))
             async with aclosing(AnswerBody(await clock.wait(opening))) as body:
                 assembly.opened = True
@@ -274,7 +275,7 @@ class ChatApi(ABC):
                                     yield event
                             if assembly.done:
                                 break
-                    except (ProviderTimeout, httpx2.HTTPError):
+                    except (ProviderTimeout, *HTTP_ERRORS):
                         # A break or a silence after the finish reason is the end of the answer.
                         if not assembly.ended:
                             raise

@@ -3,21 +3,21 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import anthropic
 import msgspec
 
 from agents.providers.answers.chat_api import ChatApi
 from agents.providers.anthropic.assembly import AnthropicAssembly
 from agents.providers.faults import Refused
+from agents.providers.http_client import HttpClient
 from agents.providers.provider import ProviderCall
-from agents.providers.sdk_calls import SdkClient
 from streams.events import CacheControl, Message, TextPart
 from streams.model_catalogue import ProviderName
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
 from streams.request_rules.parameters import passed_on
 
-# The SDK's own default, 2026-10-21, refuses temperature and top_p, which senders may set and the models in
-# our catalogue take.
+_BASE_URL = "https://api.anthropic.com"
+# A later version, 2026-10-21, refuses temperature and top_p, which senders may set and the models in our
+# catalogue take.
 _API_VERSION = "2023-06-01"
 _MAX_TEMPERATURE = 1.0  # OpenAI's scale goes to 2
 _TOOL_CHOICES = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
@@ -34,16 +34,17 @@ class AnthropicMessages(ChatApi):
     assembly = AnthropicAssembly
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
-        super().__init__(SdkClient(anthropic, anthropic.AsyncAnthropic, api_key=api_key, base_url=base_url))
+        headers = {"x-api-key": api_key, "anthropic-version": _API_VERSION}
+        super().__init__(HttpClient(base_url or _BASE_URL, headers))
 
     def body(self, call: ProviderCall) -> dict[str, Any]:
         """Return the body of the request."""
         return request_body(call)
 
     def headers(self, call: ProviderCall) -> Mapping[str, str]:
-        """Return the version of the API, and the beta features that the request asks for."""
+        """Return the beta features that the request asks for."""
         betas = call.params.get("betas")
-        return {"anthropic-version": _API_VERSION, **({"anthropic-beta": ",".join(betas)} if betas else {})}
+        return {"anthropic-beta": ",".join(betas)} if betas else {}
 
 
 def request_body(call: ProviderCall) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import openai
 
 from agents.providers.answers import json_fields, tool_calls
 from agents.providers.answers.body import Value
@@ -17,12 +16,14 @@ from agents.providers.answers.chat_api import Assembly, ChatApi
 from agents.providers.answers.tool_calls import ToolPieces
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
+from agents.providers.http_client import HttpClient
 from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
-from agents.providers.sdk_calls import SdkClient
 from agents.providers.usage import ReportedUsage
 from streams.events import Message
 from streams.model_catalogue import ProviderName
 from streams.request_rules.parameters import passed_on
+
+_BASE_URL = "https://api.openai.com/v1"
 
 
 def reported_usage(usage: object, service_tier: object) -> ReportedUsage | None:
@@ -114,10 +115,9 @@ def _refusal(said: dict[str, Any]) -> str:
     return json_fields.text(said.get("refusal"), "refusal")
 
 
-def openai_client(*, api_key: str, base_url: str | None) -> SdkClient:
-    """Return a client of OpenAI's SDK; OpenAI's own address where `base_url` is None."""
-    options = {"security": {"bearer_auth": True}}
-    return SdkClient(openai, openai.AsyncOpenAI, api_key=api_key, base_url=base_url, options=options)
+def openai_client(*, api_key: str, base_url: str | None) -> HttpClient:
+    """Return a client that sends the key as a bearer token; to OpenAI's own address where none is given."""
+    return HttpClient(base_url or _BASE_URL, {"Authorization": f"Bearer {api_key}"})
 
 
 class OpenAIChat(ChatApi):

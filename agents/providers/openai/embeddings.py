@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable
-from contextlib import aclosing
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -10,11 +10,12 @@ import numpy as np
 
 from agents.providers.answers import json_fields
 from agents.providers.answers.body import whole_json
+from agents.providers.call_faults import CallSpending, spending_faults
 from agents.providers.error_responses import error_in, fault_of_error
 from agents.providers.faults import Malformed
 from agents.providers.openai.chat import openai_client
+from agents.providers.phase_timeouts import PhaseTimeouts
 from agents.providers.provider import Embedded, EmbeddingCall
-from agents.providers.sdk_calls import CallSpending, PhaseTimeouts, spending_faults
 from agents.providers.usage import ReportedUsage, plausible_usage
 from streams.events import Embeddings
 
@@ -31,7 +32,7 @@ class OpenAIEmbeddings:
     async def embed(self, call: EmbeddingCall) -> Embedded:
         """Return the vectors of all the texts."""
         spending = CallSpending(call)
-        with spending_faults(self._client, call, spending):
+        with spending_faults(call, spending):
             data = await PhaseTimeouts(call.timeouts, stream=False).wait(self._data(call, spending))
             return read_embeddings(data, call)
 
@@ -40,7 +41,7 @@ class OpenAIEmbeddings:
         await self._client.aclose()
 
     async def _data(self, call: EmbeddingCall, spending: CallSpending) -> object:
-        async with aclosing(await self._client.post(_PATH, _body(call), call)) as response:
+        with closing(await self._client.post(_PATH, _body(call), call)) as response:
             spending.opened = True
             return await whole_json(response)
 

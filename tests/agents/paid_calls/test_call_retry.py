@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from agents.paid_calls.call_policy import MAX_WAIT_S, CallRetryAction, decide_call_retry
 from agents.providers.faults import (
     AuthenticationFault,
-    ClientNotLoaded,
     ConnectionLost,
     ContextTooLong,
     Malformed,
@@ -69,7 +68,6 @@ class Case(NamedTuple):
         (Case(ModelUnavailable("gone")), CallRetryAction.NEXT_MODEL, 0),
         (Case(AuthenticationFault("key")), CallRetryAction.NEXT_PROVIDER, 0),
         (Case(QuotaExhausted("pay")), CallRetryAction.NEXT_PROVIDER, 0),
-        (Case(ClientNotLoaded("no module")), CallRetryAction.NEXT_PROVIDER, 0),
     ],
 )
 def test_each_fault_has_its_consequence(case: Case, action: CallRetryAction, wait_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Answers of both providers, through their SDKs, over HTTP, whole and streamed."""
+"""Answers of both providers over HTTP, whole and streamed."""
 
 import asyncio
 from contextlib import aclosing

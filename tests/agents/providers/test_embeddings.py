@@ -1,6 +1,5 @@
 """OpenAI's embeddings: what is asked, what is read, and what each fault is."""
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.providers.adapters import DeferredProvider
 from agents.providers.faults import (
     AuthenticationFault,
     ConnectionLost,
@@ -24,7 +22,6 @@ from agents.providers.openai.embeddings import OpenAIEmbeddings, read_embeddings
 from agents.providers.provider import EmbeddingCall, Timeouts
 from headrace.simulator.openai_api import embed
 from streams.events import Usage
-from streams.model_catalogue import ProviderName
 from tests.agents.providers.simulated import Operator
 
 SMALL = "text-embedding-3-small"
@@ -156,10 +153,3 @@ def test_vectors_of_different_lengths() -> None:
     """They cannot be told apart any more once they are one after the other."""
     with pytest.raises(Malformed):
         read_embeddings(body(packed(1.0), packed(1.0, 2.0)), call_for("a", "b"))
-
-
-async def test_the_first_call_waits_until_the_client_is_loaded(openai: OpenAIEmbeddings) -> None:
-    """As calls for answers do."""
-    deferred = DeferredProvider(ProviderName.OPENAI, lambda: openai)
-    first, second = await asyncio.gather(deferred.embed(call_for("a")), deferred.embed(call_for("a")))
-    assert first == second

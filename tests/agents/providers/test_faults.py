@@ -1,4 +1,4 @@
-"""Faults of both providers, through their SDKs, over HTTP, and what each of them is known to have spent."""
+"""Faults of both providers over HTTP, and what each of them is known to have spent."""
 
 import socket
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""Answers that come with halves of characters, over real HTTP and through the official clients."""
+"""Answers that come with halves of characters, over real HTTP."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -259,6 +259,14 @@ async def test_what_is_no_http_is_a_fault(servers: Bench) -> None:
                 assert isinstance(await servers.ask(name, stream=stream), ProviderFault)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+async def test_what_is_not_compressed_as_it_says_is_malformed(servers: Bench, encoding: str) -> None:
+    """Bytes in an encoding that was not asked for, or in none, are no text."""
+    found = await both(servers, "openai", b"\x0b\x02\x80abc\x03", headers=[f"Content-Encoding: {encoding}"])
+    assert type(found) is Malformed
+    assert found.billed_usage is not None
+
+
 async def test_a_body_that_breaks_off_fails(servers: Bench) -> None:
     """But for one that breaks off behind its finish reason: that is paid for, and whole."""
     for name, pieces, end in (
