@@ -1,0 +1,149 @@
+"""Headrace beside LiteLLM's Python proxy and Portkey's Node gateway, on one simulator, by turns.
+
+Starts a Headrace of its own (`headrace up` in a temporary folder, one worker), the others from a cache
+folder (installed there the first time), and asks all of them the same in each scenario, A B C, A B C. Only
+one of them runs while it is measured; the others are stopped by SIGSTOP. CPU time is that of a contender's
+processes, from /proc, without simulator and load generator. Quote the ratios: they are taken round by round.
+
+    .venv/bin/python -m bench.side_by_side [--scenarios alone users-100] [--rounds 3] [--json FILE]
+"""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.chaos.system import System
+from bench.side_by_side.contenders import Contender, HeadraceContender, others
+from bench.side_by_side.measuring import Measurement, Simulator, measure
+from bench.side_by_side.report import tables
+from bench.side_by_side.scenarios import NAMES, Scenario, chosen
+
+_TRACE = Path(__file__).parents[3] / "shared" / "data" / "traffic" / "azure_llm_inference_conv.csv"
+
+
+def main() -> int:
+    """Run the comparison; 1 where a request failed."""
+    options = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    names = list(options.scenarios)
+    if "replay" in names and not options.trace.exists():
+        print(f"without replay: there is no {options.trace}", file=sys.stderr)
+        names.remove("replay")
+    scenarios = chosen(
+        names, scale=options.scale, trace=options.trace, trace_s=options.trace_s, speed=options.speed
+    )
+    with tempfile.TemporaryDirectory(prefix="headrace-side-by-side-") as folder:
+        system = System(Path(folder), workers=options.workers)
+        running: list[Contender] = []
+        try:
+            system.start()
+            running = [HeadraceContender(system), *others(system.simulator, options.contenders, Path(folder))]
+            found = _compare(running, scenarios, Simulator(system.simulator_control), options)
+        finally:
+            for each in running:
+                each.resume()
+                each.stop()
+            system.stop()
+    versions = {each.name: each.version for each in running}
+    print(_heading(versions, options))
+    print(tables(scenarios, found))
+    if options.json:
+        options.json.write_bytes(as_json(versions, scenarios, found))
+    return 1 if any(each.outcome.failed for each in found) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.side_by_side",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--scenarios", nargs="+", default=NAMES, choices=NAMES, metavar="NAME", help=", ".join(NAMES)
+    )
+    parser.add_argument(
+        "--contenders",
+        nargs="*",
+        default=["provider", "litellm", "portkey"],
+        help="beside Headrace: provider (the simulator itself), litellm, portkey",
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="worker processes of Headrace")
+    parser.add_argument("--scale", type=float, default=1.0, help="times as many requests as usual")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--trace", type=Path, default=_TRACE, help="a trace of Azure's, for `replay`")
+    parser.add_argument("--trace-s", type=float, default=40.0, help="seconds of `replay`")
+    parser.add_argument("--speed", type=float, default=2.0, help="times the trace's pace")
+    parser.add_argument("--json", type=Path, help="write all figures there")
+    return parser.parse_args()
+
+
+def _compare(
+    contenders: Sequence[Contender],
+    scenarios: Sequence[Scenario],
+    simulator: Simulator,
+    options: argparse.Namespace,
+) -> list[Measurement]:
+    """Measure every contender in every scenario, round by round."""
+    found = []
+    contenders[0].pause()
+    for place, scenario in enumerate(scenarios):
+        simulator.behave(scenario.behaviour)
+        for number in range(options.rounds):
+            seed = options.seed + 1_000_000 * place + 10_000 * number
+            for contender in contenders:
+                contender.start(cached=scenario.cached)
+                contender.resume()
+                try:
+                    measured = measure(contender, scenario, simulator, number=number, seed=seed)
+                finally:
+                    contender.pause()
+                found.append(measured)
+                _tell(measured)
+    return found
+
+
+def _tell(each: Measurement) -> None:
+    small = each.outcome.latency.get("small")
+    print(
+        f"{time.strftime('%H:%M:%S')} {each.scenario:10} round {each.round} {each.contender:9} "
+        f"{each.rate:7.1f}/s p50 {small.p50 if small else 0:8.1f} ms, CPU {each.cpu_ms:6.2f} ms, "
+        f"load {each.load_average:.1f}, failed {dict(each.outcome.failed)}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _heading(versions: dict[str, str], options: argparse.Namespace) -> str:
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; {named}; "
+        f"{options.rounds} rounds, seed {options.seed}, {options.workers} worker process(es) of Headrace. "
+        "Median (least–most)."
+    )
+
+
+def as_json(versions: dict[str, str], scenarios: Sequence[Scenario], found: Sequence[Measurement]) -> bytes:
+    """Return everything that was measured."""
+    content = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "versions": versions,
+        "scenarios": {each.name: each.title for each in scenarios},
+        "measurements": found,
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
