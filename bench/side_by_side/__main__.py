@@ -5,7 +5,8 @@ folder (installed there the first time), and asks all of them the same in each s
 one of them runs while it is measured; the others are stopped by SIGSTOP. CPU time is that of a contender's
 processes, from /proc, without simulator and load generator. Quote the ratios: they are taken round by round.
 
-    .venv/bin/python -m bench.side_by_side [--scenarios alone users-100] [--rounds 3] [--json FILE]
+    .venv/bin/python -m bench.side_by_side [--scenarios alone users-100] [--rounds 3]
+        [--json FILE] [--plot FILE]
 """
 
 import argparse
@@ -22,8 +23,9 @@ import msgspec
 
 from bench.chaos.system import System
 from bench.side_by_side.contenders import Contender, HeadraceContender, others
-from bench.side_by_side.measuring import Measurement, Simulator, measure
-from bench.side_by_side.report import tables
+from bench.side_by_side.measuring import KafkaFloor, Measurement, Simulator, kafka_floor, measure
+from bench.side_by_side.plot import svg
+from bench.side_by_side.report import floor_table, head_of_line, tables
 from bench.side_by_side.scenarios import NAMES, Scenario, chosen
 
 _TRACE = Path(__file__).parents[3] / "shared" / "data" / "traffic" / "azure_llm_inference_conv.csv"
@@ -45,7 +47,10 @@ def main() -> int:
         running: list[Contender] = []
         try:
             system.start()
-            running = [HeadraceContender(system), *others(system.simulator, options.contenders, Path(folder))]
+            ours = HeadraceContender(system)
+            running = [ours, *others(system.simulator, options.contenders, Path(folder))]
+            ours.pause()
+            floors = [kafka_floor(ours, requests=options.kafka_requests) for _ in range(options.kafka_rounds)]
             found = _compare(running, scenarios, Simulator(system.simulator_control), options)
         finally:
             for each in running:
@@ -55,8 +60,13 @@ def main() -> int:
     versions = {each.name: each.version for each in running}
     print(_heading(versions, options))
     print(tables(scenarios, found))
+    print(head_of_line(found))
+    if floors:
+        print(floor_table(floors, found))
     if options.json:
-        options.json.write_bytes(as_json(versions, scenarios, found))
+        options.json.write_bytes(as_json(versions, scenarios, found, floors))
+    if options.plot:
+        options.plot.write_text(svg(found))
     return 1 if any(each.outcome.failed for each in found) else 0
 
 
@@ -83,6 +93,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trace-s", type=float, default=40.0, help="seconds of `replay`")
     parser.add_argument("--speed", type=float, default=2.0, help="times the trace's pace")
     parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--plot", type=Path, help="write an SVG there")
+    parser.add_argument("--kafka-rounds", type=int, default=3, help="of the traversals of Kafka alone")
+    parser.add_argument("--kafka-requests", type=int, default=300, help="of a round, one at a time")
     return parser.parse_args()
 
 
@@ -94,12 +107,14 @@ def _compare(
 ) -> list[Measurement]:
     """Measure every contender in every scenario, round by round."""
     found = []
-    contenders[0].pause()
     for place, scenario in enumerate(scenarios):
         simulator.behave(scenario.behaviour)
+        able = [each for each in contenders if not (each.no_streams and scenario.plan.get("stream"))]
+        for each in (each for each in contenders if each not in able):
+            print(f"{scenario.name} without {each.name}: {each.no_streams}", file=sys.stderr)
         for number in range(options.rounds):
             seed = options.seed + 1_000_000 * place + 10_000 * number
-            for contender in contenders:
+            for contender in able:
                 contender.start(cached=scenario.cached)
                 contender.resume()
                 try:
@@ -131,7 +146,12 @@ def _heading(versions: dict[str, str], options: argparse.Namespace) -> str:
     )
 
 
-def as_json(versions: dict[str, str], scenarios: Sequence[Scenario], found: Sequence[Measurement]) -> bytes:
+def as_json(
+    versions: dict[str, str],
+    scenarios: Sequence[Scenario],
+    found: Sequence[Measurement],
+    floors: Sequence[KafkaFloor],
+) -> bytes:
     """Return everything that was measured."""
     content = {
         "machine": platform.machine(),
@@ -141,6 +161,7 @@ def as_json(versions: dict[str, str], scenarios: Sequence[Scenario], found: Sequ
         "versions": versions,
         "scenarios": {each.name: each.title for each in scenarios},
         "measurements": found,
+        "kafka_alone": floors,
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=1)
 

@@ -33,6 +33,8 @@ class Contender:
 
     name = "provider"
     version = "simulated"
+    #: Why it is left out where answers are streamed.
+    no_streams = ""
 
     def __init__(self, simulator: str) -> None:
         self._simulator = simulator
@@ -81,6 +83,11 @@ class HeadraceContender(Contender):
         command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
         said = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=30, check=False)
         self.version = said.stdout.strip() or "unknown"
+
+    @property
+    def kafka(self) -> str:
+        """Where its broker is."""
+        return self._system.endpoints.kafka
 
     @property
     def url(self) -> str:
@@ -165,6 +172,9 @@ class Portkey(Contender):
 
     name = "portkey"
     version = installs.PORTKEY_VERSION
+    no_streams = (
+        "it answers each stream with a 500 on Node 20: TypeError: immutable (it changes a fetched header)"
+    )
 
     def __init__(self, simulator: str, cache: Path, folder: Path) -> None:
         super().__init__(simulator)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 LITELLM_VERSION = "1.108.7"
 PORTKEY_VERSION = "1.15.2"
+#: What it depends on is taken as it was then: it comes without a lock file.
+_PORTKEY_RELEASED = "2026-08-24"
 _TIMEOUT_S = 900
 
 
@@ -45,7 +47,14 @@ def portkey(cache: Path) -> tuple[str, Path]:
     script = folder / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
     if not script.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        options = ["--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]
+        options = [
+            "--prefix",
+            str(folder),
+            f"--before={_PORTKEY_RELEASED}",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+        ]
         _run([npm, "install", *options, f"@portkey-ai/gateway@{PORTKEY_VERSION}"])
     return node, script
 

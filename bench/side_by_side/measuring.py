@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,9 +13,10 @@ from typing import IO
 import httpx
 import msgspec
 
-from bench.side_by_side.contenders import MODEL, Contender
+from bench.side_by_side.contenders import MODEL, Contender, HeadraceContender
+from bench.side_by_side.kafka_traversals import RawFigures
 from bench.side_by_side.load import Outcome, Plan
-from bench.side_by_side.process_tree import cpu_times, resident_mib, used_by_role
+from bench.side_by_side.process_tree import cpu_times, resident_mib, send, used_by_role
 from bench.side_by_side.scenarios import Scenario
 
 #: What the last replies leave behind: log records on their way to ClickHouse, offsets to commit.
@@ -22,6 +24,7 @@ _SETTLE_S = 2.0
 _IDLE_S = 4.0
 _CHECKOUT = Path(__file__).parents[2]
 _END_S = 10.0
+_FLOOR_TIMEOUT_S = 300.0
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +113,34 @@ def measure(
         resident_mib=resident_mib(processes),
         load_average=os.getloadavg()[0],
     )
+
+
+class KafkaFloor(msgspec.Struct, frozen=True, kw_only=True):
+    """What Kafka alone took in one round, and the CPU time of the broker a request, in milliseconds."""
+
+    figures: RawFigures
+    broker_cpu_ms: float
+
+
+def kafka_floor(headrace: HeadraceContender, *, requests: int) -> KafkaFloor:
+    """Measure the traversals of Kafka on Headrace's broker, while all else of it is stopped."""
+    broker = [pid for pid, role in headrace.processes().items() if role == "kafka"]
+    send(signal.SIGCONT, broker)
+    try:
+        before = cpu_times(dict.fromkeys(broker, "kafka"))
+        command = [sys.executable, "-m", "bench.side_by_side.kafka_traversals", headrace.kafka]
+        done = subprocess.run(
+            [*command, "--requests", str(requests)],
+            cwd=_CHECKOUT,
+            stdout=subprocess.PIPE,
+            timeout=_FLOOR_TIMEOUT_S,
+            check=True,
+        )
+        used = used_by_role(before, cpu_times(dict.fromkeys(broker, "kafka")))
+    finally:
+        send(signal.SIGSTOP, broker)
+    figures = msgspec.json.decode(done.stdout, type=RawFigures)
+    return KafkaFloor(figures=figures, broker_cpu_ms=1000 * used["kafka"] / figures.requests)
 
 
 def idle_shares(contender: Contender) -> dict[str, float]:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from bench.side_by_side.load import Quantiles
-from bench.side_by_side.measuring import Measurement
+from bench.side_by_side.measuring import KafkaFloor, Measurement
 from bench.side_by_side.scenarios import Scenario
 
 _EMPTY = Quantiles(count=0, p50=0.0, p95=0.0, p99=0.0, most=0.0)
@@ -45,6 +45,48 @@ def tables(scenarios: Iterable[Scenario], found: Sequence[Measurement]) -> str:
         for scenario in scenarios
         for line in _scenario(scenario, [each for each in found if each.scenario == scenario.name])
     )
+
+
+def head_of_line(found: Sequence[Measurement]) -> str:
+    """Return how much longer small prompts take beside large ones, by contender; nothing without both."""
+    by_place = {(each.scenario, each.contender, each.round): each for each in found}
+    lines = []
+    for name in dict.fromkeys(each.contender for each in found):
+        pairs = [
+            (_small(each), _small(by_place["small", name, number]))
+            for (scenario, contender, number), each in by_place.items()
+            if (scenario, contender) == ("large", name) and ("small", name, number) in by_place
+        ]
+        p50 = spread([beside.p50 / without.p50 for beside, without in pairs if without.p50])
+        p99 = spread([beside.p99 / without.p99 for beside, without in pairs if without.p99])
+        if pairs:
+            lines.append(
+                f"{name}: small prompts beside large ones take {p50} (p50), {p99} (p99) times as long"
+            )
+    return "\n".join(lines)
+
+
+def floor_table(floors: Sequence[KafkaFloor], found: Sequence[Measurement]) -> str:
+    """Return what Kafka alone takes, and how it stands to Headrace one at a time, in Markdown."""
+    raw = [each.figures for each in floors]
+    p50 = [each.latency.p50 for each in raw]
+    rows: dict[str, Sequence[float]] = {
+        "p50 ms, one at a time": p50,
+        "p99 ms, one at a time": [each.latency.p99 for each in raw],
+        "CPU ms a request, one at a time": [each.cpu_ms for each in raw],
+        f"CPU ms a request, {raw[0].in_flight} in flight": [each.cpu_ms_in_flight for each in raw],
+        f"requests/s, {raw[0].in_flight} in flight": [each.rate_in_flight for each in raw],
+        "CPU ms a request of the broker, over both": [each.broker_cpu_ms for each in floors],
+    }
+    alone = [_small(each).p50 for each in found if (each.scenario, each.contender) == ("alone", _HEADRACE)]
+    if alone:
+        rows["p50 of headrace alone / this p50"] = [each / statistics.median(p50) for each in alone]
+    lines = [
+        f"\n### kafka: {raw[0].traversals} topics one after another, aiokafka alone\n",
+        "| | |",
+        "|---|---|",
+    ]
+    return "\n".join([*lines, *(_row([title, spread(values)]) for title, values in rows.items())])
 
 
 def _scenario(scenario: Scenario, found: Sequence[Measurement]) -> list[str]:
