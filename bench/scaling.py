@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import redis
+
 from bench.chaos.system import System
 from bench.kafka_load import KafkaLoad
 from bench.side_by_side.questions import new_questions, text_of_bytes
@@ -31,17 +33,20 @@ _SETTLE_S = 2.0
 _PARTITIONS = 4
 #: Requests in flight are not more bytes than this, so that Kafka's own buffers do not become the subject.
 _BYTES_IN_FLIGHT = 2_000_000
+_KIB = 1024
 _COLUMNS = (
     "workers",
     "partitions",
-    "bytes",
+    "prompt bytes",
     "requests/s",
     "worker",
     "kafka",
     "redis",
     "all",
-    "all, idle in",
-    "MiB",
+    "all, with idle",
+    "worker MiB",
+    "Kafka KiB",
+    "Redis KiB",
 )
 
 
@@ -104,7 +109,7 @@ async def _measure(system: System, partitions: int, size: int, options: argparse
         await asyncio.sleep(_SETTLE_S)
         pids = worker_pids(system)
         idle = await idle_shares(pids)
-        before, began = cpu_seconds(pids), time.monotonic()
+        before, began, stored = cpu_seconds(pids), time.monotonic(), stored_bytes(system)
         await load.steady(requests, in_flight=in_flight, timeout_s=_TIMEOUT_S)
         elapsed = time.monotonic() - began
         await asyncio.sleep(_SETTLE_S)
@@ -119,9 +124,24 @@ async def _measure(system: System, partitions: int, size: int, options: argparse
         net[_kind(role)] += 1000 * max(0.0, used - idle[role] * (elapsed + _SETTLE_S)) / requests
     for each in (gross, net):
         each.pop("simulator", None)
+    grown = [(now - then) / requests / _KIB for then, now in zip(stored, stored_bytes(system), strict=True)]
     memory = sum(mib for role, mib in resident_mib(pids).items() if _kind(role) == "worker")
     named = [net["worker"], net["kafka"], net["redis"], sum(net.values()), sum(gross.values())]
-    return " | ".join([f"{requests / elapsed:.0f}", *(f"{each:.2f}" for each in named), f"{memory:.0f}"])
+    return " | ".join(
+        [
+            f"{requests / elapsed:.0f}",
+            *(f"{each:.2f}" for each in named),
+            f"{memory:.0f}",
+            *(f"{each:.1f}" for each in grown),
+        ]
+    )
+
+
+def stored_bytes(system: System) -> tuple[int, int]:
+    """Return how much Kafka's logs hold on disk, and Redis in memory."""
+    logs = sum(file.stat().st_size for file in system.home.data("kafka").rglob("*.log"))
+    with redis.Redis.from_url(system.endpoints.redis) as client:
+        return logs, int(client.info("memory")["used_memory"])
 
 
 def _kind(role: str) -> str:

@@ -9,6 +9,7 @@ accounting. So it is the floor of any pipeline of these stages on this broker, a
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 import uuid
@@ -174,6 +175,7 @@ def main() -> int:
         "--requests", type=int, default=300, help="one at a time; ten times as many side by side"
     )
     options = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # new topics have no leader yet
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         figures = runner.run(measure(options.bootstrap, options.requests))
     print(msgspec.json.encode(figures).decode())
