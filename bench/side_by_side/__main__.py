@@ -17,16 +17,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from bench.chaos.system import System
 from bench.side_by_side.contenders import Contender, HeadraceContender, others
-from bench.side_by_side.measuring import KafkaFloor, Measurement, Simulator, kafka_floor, measure
+from bench.side_by_side.measuring import KafkaFloor, LoadFailed, Measurement, Simulator, kafka_floor, measure
 from bench.side_by_side.plot import svg
 from bench.side_by_side.report import floor_table, head_of_line, tables
 from bench.side_by_side.scenarios import NAMES, Scenario, chosen
+from headrace.embedded.errors import EmbeddedError
 
 _TRACE = Path(__file__).parents[3] / "shared" / "data" / "traffic" / "azure_llm_inference_conv.csv"
 
@@ -34,7 +37,7 @@ _TRACE = Path(__file__).parents[3] / "shared" / "data" / "traffic" / "azure_llm_
 def main() -> int:
     """Run the comparison; 1 where a request failed."""
     options = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = list(options.scenarios)
     if "replay" in names and not options.trace.exists():
         print(f"without replay: there is no {options.trace}", file=sys.stderr)
@@ -42,32 +45,50 @@ def main() -> int:
     scenarios = chosen(
         names, scale=options.scale, trace=options.trace, trace_s=options.trace_s, speed=options.speed
     )
-    with tempfile.TemporaryDirectory(prefix="headrace-side-by-side-") as folder:
-        system = System(Path(folder), workers=options.workers)
-        running: list[Contender] = []
-        try:
-            system.start()
-            ours = HeadraceContender(system)
-            running = [ours, *others(system.simulator, options.contenders, Path(folder))]
-            ours.pause()
-            floors = [kafka_floor(ours, requests=options.kafka_requests) for _ in range(options.kafka_rounds)]
-            found = _compare(running, scenarios, Simulator(system.simulator_control), options)
-        finally:
-            for each in running:
-                each.resume()
-                each.stop()
-            system.stop()
-    versions = {each.name: each.version for each in running}
-    print(_heading(versions, options))
-    print(tables(scenarios, found))
-    print(head_of_line(found))
-    if floors:
-        print(floor_table(floors, found))
+    results = Results()
+    try:
+        with tempfile.TemporaryDirectory(prefix="headrace-side-by-side-") as folder:
+            _run(Path(folder), scenarios, options, results)
+    except KeyboardInterrupt:
+        print("interrupted: these are the figures so far", file=sys.stderr)
+    print(_heading(results.versions, options))
+    print(tables(scenarios, results.found))
+    print(head_of_line(results.found))
+    if results.floors:
+        print(floor_table(results.floors, results.found))
     if options.json:
-        options.json.write_bytes(as_json(versions, scenarios, found, floors))
+        options.json.write_bytes(_as_json(scenarios, results))
     if options.plot:
-        options.plot.write_text(svg(found))
-    return 1 if any(each.outcome.failed for each in found) else 0
+        options.plot.write_text(svg(results.found))
+    return 1 if results.missing or any(each.outcome.failed for each in results.found) else 0
+
+
+@dataclass
+class Results:
+    """What has been measured so far; `missing`: what could not be."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    floors: list[KafkaFloor] = field(default_factory=list)
+    found: list[Measurement] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def _run(folder: Path, scenarios: Sequence[Scenario], options: argparse.Namespace, results: Results) -> None:
+    """Start the contenders, measure, and end them, whatever happens."""
+    system = System(folder, workers=options.workers)
+    with ExitStack() as stack:
+        stack.callback(system.stop)
+        system.start()
+        ours = HeadraceContender(system)
+        stack.callback(ours.resume)
+        rivals = others(system.simulator, options.contenders, folder)
+        for each in rivals:
+            stack.callback(each.stop)
+        results.versions |= {each.name: each.version for each in (ours, *rivals)}
+        ours.pause()
+        for _ in range(options.kafka_rounds):
+            results.floors.append(kafka_floor(ours, requests=options.kafka_requests))
+        _compare([ours, *rivals], scenarios, Simulator(system.simulator_control), options, results)
 
 
 def _arguments() -> argparse.Namespace:
@@ -104,9 +125,9 @@ def _compare(
     scenarios: Sequence[Scenario],
     simulator: Simulator,
     options: argparse.Namespace,
-) -> list[Measurement]:
+    results: Results,
+) -> None:
     """Measure every contender in every scenario, round by round."""
-    found = []
     for place, scenario in enumerate(scenarios):
         simulator.behave(scenario.behaviour)
         able = [each for each in contenders if not (each.no_streams and scenario.plan.get("stream"))]
@@ -115,15 +136,18 @@ def _compare(
         for number in range(options.rounds):
             seed = options.seed + 1_000_000 * place + 10_000 * number
             for contender in able:
-                contender.start(cached=scenario.cached)
-                contender.resume()
                 try:
+                    contender.start(cached=scenario.cached)
+                    contender.resume()
                     measured = measure(contender, scenario, simulator, number=number, seed=seed)
+                except (LoadFailed, EmbeddedError) as fault:
+                    results.missing.append(f"{scenario.name}, round {number}, {contender.name}: {fault}")
+                    print(results.missing[-1], file=sys.stderr)
+                    continue
                 finally:
                     contender.pause()
-                found.append(measured)
+                results.found.append(measured)
                 _tell(measured)
-    return found
 
 
 def _tell(each: Measurement) -> None:
@@ -146,22 +170,18 @@ def _heading(versions: dict[str, str], options: argparse.Namespace) -> str:
     )
 
 
-def as_json(
-    versions: dict[str, str],
-    scenarios: Sequence[Scenario],
-    found: Sequence[Measurement],
-    floors: Sequence[KafkaFloor],
-) -> bytes:
+def _as_json(scenarios: Sequence[Scenario], results: Results) -> bytes:
     """Return everything that was measured."""
     content = {
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "versions": versions,
+        "versions": results.versions,
         "scenarios": {each.name: each.title for each in scenarios},
-        "measurements": found,
-        "kafka_alone": floors,
+        "measurements": results.found,
+        "kafka_alone": results.floors,
+        "missing": results.missing,
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=1)
 

@@ -27,6 +27,10 @@ _END_S = 10.0
 _FLOOR_TIMEOUT_S = 300.0
 
 
+class LoadFailed(Exception):
+    """The load generator ended before the load did, most likely by its time-out."""
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """What one contender took in one round of one scenario.
 
@@ -176,7 +180,7 @@ class Generator:
         assert self._process.stdout is not None  # noqa: S101  # a pipe
         line = self._process.stdout.readline()
         if not line.startswith(wanted) or not line:
-            raise RuntimeError(f"the load generator ended: {line!r}")
+            raise LoadFailed(f"the load generator ended: {line!r}")
         return line
 
 
