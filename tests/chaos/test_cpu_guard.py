@@ -10,7 +10,7 @@ from bench.chaos.system import System
 from bench.cpu_guard import rounds
 
 #: The worker's CPU time a request in units of the reference work (`bench/cpu_guard.py`), and 45 % more.
-LIMIT = 1.45 * 10
+LIMIT = 1.45 * 12
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
