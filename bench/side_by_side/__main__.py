@@ -88,7 +88,8 @@ def _run(folder: Path, scenarios: Sequence[Scenario], options: argparse.Namespac
         ours.pause()
         for _ in range(options.kafka_rounds):
             results.floors.append(kafka_floor(ours, requests=options.kafka_requests))
-        _compare([ours, *rivals], scenarios, Simulator(system.simulator_control), options, results)
+        simulator = stack.enter_context(Simulator(system.simulator_control))
+        _compare([ours, *rivals], scenarios, simulator, options, results)
 
 
 def _arguments() -> argparse.Namespace:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import httpx
 import msgspec
@@ -80,6 +80,14 @@ class Simulator:
 
     def __init__(self, control: str) -> None:
         self._http = httpx.Client(base_url=control, timeout=30)
+
+    def __enter__(self) -> Self:
+        """Take it as it is."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self._http.close()
 
     def behave(self, behaviour: Mapping[str, object]) -> None:
         """Set its behaviour."""
@@ -188,23 +196,19 @@ class Generator:
 def _generator(plan: Plan) -> Iterator[Generator]:
     """Run a load generator for as long as the block takes; its own time-outs bound each step."""
     command: Sequence[str] = [sys.executable, "-m", "bench.side_by_side.load"]
-    process = subprocess.Popen(
-        command,
-        cwd=_CHECKOUT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert process.stdin is not None  # noqa: S101  # a pipe
-        process.stdin.write(msgspec.json.encode(plan).decode() + "\n")
-        process.stdin.flush()
-        yield Generator(process)
-    finally:
-        process.terminate()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=_CHECKOUT, stdin=pipe, stdout=pipe, text=True, start_new_session=True
+    ) as process:
         try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(_END_S)
+            assert process.stdin is not None  # noqa: S101  # a pipe
+            process.stdin.write(msgspec.json.encode(plan).decode() + "\n")
+            process.stdin.flush()
+            yield Generator(process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(_END_S)
