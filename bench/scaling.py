@@ -5,7 +5,7 @@ folder, simulated providers that answer at once), keeps so many requests in flig
 every process. Where processes outnumber the cores, throughput shows what the machine has; the CPU time a
 request is the figure to reckon with.
 
-    .venv/bin/python -m bench.scaling [--workers 1 2 4] [--partitions 1 4 16] [--bytes 100 1000 10000 100000]
+    .venv/bin/python -m bench.scaling [--workers 1 2 4] [--partitions 1 16] [--bytes 1000 10000 30000]
 """
 
 import argparse
@@ -79,7 +79,7 @@ def _arguments() -> argparse.Namespace:
         "--bytes",
         type=int,
         nargs="*",
-        default=[1000, 10_000, 100_000],
+        default=[1000, 10_000, 30_000],
         help="of a prompt, beside short questions",
     )
     parser.add_argument("--requests", type=int, default=1500, help="a row; fewer for long prompts")

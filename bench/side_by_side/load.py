@@ -26,6 +26,9 @@ from bench.side_by_side.questions import new_questions, text_of_bytes, text_of_t
 _MAX_TOKENS = 400
 _WARM_UP_USERS = 10
 _REQUEST_TIMEOUT_S = 120.0
+_SHOWN_CHARS = 80
+#: Headrace takes messages of 32,000 characters; longer prompts are conversations.
+_MESSAGE_CHARS = 30_000
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -88,9 +91,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Users:
-    """Asks, and notes times."""
+    """Asks, and notes times; `known` are questions that were answered before."""
 
-    def __init__(self, plan: Plan, session: aiohttp.ClientSession) -> None:
+    def __init__(self, plan: Plan, session: aiohttp.ClientSession, *, known: Sequence[str] = ()) -> None:
         self._plan = plan
         self._session = session
         self._random = random.Random(plan.seed)
@@ -99,7 +102,7 @@ class Users:
         self._gaps_s: list[float] = []
         self._pieces: list[int] = []
         self._failed: Counter[str] = Counter()
-        self._known: list[str] = []
+        self.known = list(known)
 
     async def warm_up(self) -> None:
         """Ask some questions."""
@@ -134,10 +137,10 @@ class Users:
 
     async def _user(self, questions: Iterator[str]) -> None:
         for question in questions:
-            repeats = self._known and self._random.random() < self._plan.repeat_share
-            asked = self._random.choice(self._known) if repeats else question
+            repeats = self.known and self._random.random() < self._plan.repeat_share
+            asked = self._random.choice(self.known) if repeats else question
             if await self._ask(asked, "small", max_tokens=_MAX_TOKENS, since=time.perf_counter()):
-                self._known.append(asked)
+                self.known.append(asked)
 
     async def _large_user(self, number: int) -> None:
         for turn in itertools.count():
@@ -161,14 +164,14 @@ class Users:
     async def _ask(self, text: str, kind: str, *, max_tokens: int, since: float) -> bool:
         body = {
             "model": self._plan.model,
-            "messages": [{"role": "user", "content": text}],
+            "messages": _messages(text),
             "max_tokens": max_tokens,
             **({"stream": True} if self._plan.stream else {}),
         }
         try:
             async with self._session.post(self._plan.url, json=body, headers=self._plan.headers) as response:
                 if response.status != 200:
-                    self._failed[f"{response.status}: {(await response.text())[:200]}"] += 1
+                    self._failed[f"{response.status}: {(await response.text())[:_SHOWN_CHARS]}"] += 1
                     await asyncio.sleep(0.1)
                     return False
                 if self._plan.stream:
@@ -189,6 +192,13 @@ class Users:
         self._pieces.append(len(at))
 
 
+def _messages(text: str) -> list[dict[str, str]]:
+    return [
+        {"role": "user", "content": text[begin : begin + _MESSAGE_CHARS]}
+        for begin in range(0, len(text), _MESSAGE_CHARS)
+    ]
+
+
 def _has_text(line: bytes) -> bool:
     if not line.startswith(b"data: {"):
         return False
@@ -199,13 +209,14 @@ def _has_text(line: bytes) -> bool:
 async def _run(plan: Plan) -> Outcome:
     timeout = aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        first = Users(plan, session)
         async with asyncio.timeout(plan.timeout_s):
-            await Users(plan, session).warm_up()
+            await first.warm_up()
         print("ready", flush=True)
         if not await asyncio.to_thread(sys.stdin.readline):
             sys.exit("nobody waits for the figures any more")
         async with asyncio.timeout(plan.timeout_s):
-            return await Users(plan, session).load()
+            return await Users(plan, session, known=first.known).load()
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ def tables(scenarios: Iterable[Scenario], found: Sequence[Measurement]) -> str:
     return "\n".join(
         line
         for scenario in scenarios
+        if any(each.scenario == scenario.name for each in found)
         for line in _scenario(scenario, [each for each in found if each.scenario == scenario.name])
     )
 
