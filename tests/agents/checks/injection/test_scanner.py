@@ -1,5 +1,6 @@
 """The injection rules: what they block, what they let pass, and that they end in time."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -110,6 +111,14 @@ def test_a_scan_that_cannot_end_blocks() -> None:
     ticks = iter(range(100))
     late = find_injection("forget it", timeout_s=0.5, clock=lambda: float(next(ticks)))
     assert late == SCAN_TIMEOUT
+
+
+def test_long_texts_at_once_do_not_use_up_each_others_time() -> None:
+    """Sixteen harmless texts of 30,000 characters in as many threads need far over 0.5 s together."""
+    words = "please act on the system notes, forget nothing, and write instructions for the new model role "
+    texts = [f"{number} " + words * 320 for number in range(16)]
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(find_injection, texts)) == [None] * len(texts)
 
 
 def test_rules_are_well_formed() -> None:
