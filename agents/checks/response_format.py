@@ -13,6 +13,7 @@ import referencing.exceptions
 import regex
 from jsonschema import Draft202012Validator, validators
 
+from agents.checks.timed_search import timed_search
 from streams.request_rules.chat import depth_exceeds
 
 MAX_SCHEMA_CHARS: Final = 65_536
@@ -184,7 +185,7 @@ def _timed_pattern(validator: Any, pattern: str, instance: Any, node: Any) -> It
     if not isinstance(instance, str):
         return
     try:
-        found = regex.search(pattern, instance, timeout=_PATTERN_TIMEOUT_S)
+        found = timed_search(regex.compile(pattern), instance, timeout_s=_PATTERN_TIMEOUT_S)
     except TimeoutError:
         raise _LimitError(f"the pattern {pattern[:80]!r} takes too long") from None
     if not found:

@@ -36,7 +36,7 @@ _FETCH_MAX_WAIT_MS = 500
 #: How often an idle consumer returns from asking for records, so that the watchdog sees that it asks.
 _POLL_S = 1.0
 #: A fetch costs as much for one record as for fifty. So the next batch is asked for when the one before is
-#: done, or this much later: records that come meanwhile come together. One that comes alone waits for nothing.
+#: done, or this much later, and what comes meanwhile comes together. A record that comes alone does not wait.
 _COLLECT_S = 0.02
 #: aiokafka leaves the group when records were not asked for so long; the watchdog decides that here.
 _MAX_POLL_INTERVAL_MS = 2**31 - 1

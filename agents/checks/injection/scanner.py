@@ -13,6 +13,7 @@ import regex
 from agents.checks.injection.instruction_rules import EXTRACTION_RULES, OVERRIDE_RULES
 from agents.checks.injection.normalise import readings
 from agents.checks.injection.rules import FORM_RULES, LESSON_RULES, ROLE_PLAY_RULES, InjectionRule
+from agents.checks.timed_search import timed_search
 
 RULES = (*LESSON_RULES, *OVERRIDE_RULES, *EXTRACTION_RULES, *ROLE_PLAY_RULES, *FORM_RULES)
 """All rules, in the order in which a match is reported."""
@@ -45,28 +46,17 @@ def find_injection(
     """
     compiled = _compiled(rules)
     deadline = clock() + timeout_s
-    for reading, is_joined in readings(text).items():
-        lowered = reading.lower()
-        for rule in compiled:
-            if not any(hint in lowered for hint in rule.hints):
-                continue
-            found = _search(rule.dense if is_joined else rule.spaced, reading, deadline, clock)
-            if found is None:
-                return SCAN_TIMEOUT
-            if found:
-                return rule.id
-    return None
-
-
-def _search(
-    pattern: "regex.Pattern[str]", text: str, deadline: float, clock: Callable[[], float]
-) -> bool | None:
-    """Return whether the pattern matches; None where that is not known by the deadline."""
-    while (left_s := deadline - clock()) > 0:
-        try:
-            return pattern.search(text, timeout=left_s) is not None
-        except TimeoutError:  # `regex` counts the processor time of all threads of the process
-            continue
+    try:
+        for reading, is_joined in readings(text).items():
+            lowered = reading.lower()
+            for rule in compiled:
+                if not any(hint in lowered for hint in rule.hints):
+                    continue
+                pattern = rule.dense if is_joined else rule.spaced
+                if timed_search(pattern, reading, timeout_s=deadline - clock(), clock=clock) is not None:
+                    return rule.id
+    except TimeoutError:
+        return SCAN_TIMEOUT
     return None
 
 
