@@ -1,0 +1,32 @@
+"""Static vectors: one row a token, so that the vector of a text is a sum of rows, without a transformer.
+
+A row is MiniLM's own token embedding, projected and weighted so that the cosines of such sums come close to
+MiniLM's. `scripts/fit_static_weights.py` has fitted the projection and the weights.
+"""
+
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+
+#: What the fit has found: `projection` (inputs, outputs) and `importance` (tokens), the logarithm of a weight.
+WEIGHTS_FILE = "static_weights.npz"
+
+
+def build_static_table(token_embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Return the row of each token, `(tokens, outputs)`; those of [CLS] and [SEP] are zero."""
+    with resources.files(__package__).joinpath(WEIGHTS_FILE).open("rb") as stream:
+        weights = np.load(stream)
+        projection, importance = weights["projection"], weights["importance"]
+    return static_rows(token_embeddings, projection, importance).astype(np.float16)
+
+
+def static_rows(
+    token_embeddings: npt.NDArray[np.float32],
+    projection: npt.NDArray[np.floating],
+    importance: npt.NDArray[np.floating],
+) -> npt.NDArray[np.float32]:
+    """Return `exp(importance) * (token_embeddings @ projection)`, row by row."""
+    weights = np.exp(importance.astype(np.float32))[:, np.newaxis]
+    rows: npt.NDArray[np.float32] = weights * (token_embeddings @ projection.astype(np.float32))
+    return rows
