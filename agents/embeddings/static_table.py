@@ -9,7 +9,7 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
-#: What the fit has found: `projection` (inputs, outputs) and `importance` (tokens), the logarithm of a weight.
+#: What the fit has found: `projection` (inputs, outputs), and `importance` (tokens), the log of a weight.
 WEIGHTS_FILE = "static_weights.npz"
 
 

@@ -151,8 +151,8 @@ class AnswerCache:
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._clock = clock
-        self._similar = self._redis.register_script(_SIMILAR)
-        self._put = self._redis.register_script(_PUT)
+        self._similar: Any = self._redis.register_script(_SIMILAR)
+        self._put: Any = self._redis.register_script(_PUT)
         self._shrink = self._redis.register_script(_SHRINK)
 
     async def exact(self, slot: CacheSlot, *, asker: str) -> tuple[CachedAnswer | None, bool]:

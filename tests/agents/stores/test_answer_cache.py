@@ -133,7 +133,7 @@ async def test_entries_below_the_least_cosine_are_not_read(
 async def test_an_embedding_is_kept_with_its_entry(
     cache: AnswerCache, redis: Redis, scope: str, tenant: str
 ) -> None:
-    """From the slot, or later by the entry's name; a new answer to the query keeps it, the entry's end does not."""
+    """From the slot, or later by the entry's name. A new answer keeps it; the end of the entry does not."""
     where = await slot(scope, "q")
     await cache.put(msgspec.structs.replace(where, vector=b"\x00\xff"), answer("q"), tenant=tenant)
     (found,) = await similar(cache, where)

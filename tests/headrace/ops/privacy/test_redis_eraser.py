@@ -51,7 +51,9 @@ async def pending(redis: Redis, tenant: str, request_id: str) -> RequestRegistry
 
 
 async def cached(redis: Redis, tenant: str, request_id: str) -> CacheSlot:
-    slot = CacheSlot(scope=uuid4().hex, exact_key=uuid4().hex, text="Where does Ann live?", static_vector=VECTOR)
+    slot = CacheSlot(
+        scope=uuid4().hex, exact_key=uuid4().hex, text="Where does Ann live?", static_vector=VECTOR
+    )
     answer = CachedAnswer(
         request_id=request_id,
         text=slot.text,
