@@ -13,20 +13,11 @@ import numpy.typing as npt
 WEIGHTS_FILE = "static_weights.npz"
 
 
-def build_static_table(token_embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+def build_static_table(token_embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the row of each token, `(tokens, outputs)`; those of [CLS] and [SEP] are zero."""
     with resources.files(__package__).joinpath(WEIGHTS_FILE).open("rb") as stream:
-        weights = np.load(stream)
-        projection, importance = weights["projection"], weights["importance"]
-    return static_rows(token_embeddings, projection, importance).astype(np.float16)
-
-
-def static_rows(
-    token_embeddings: npt.NDArray[np.float32],
-    projection: npt.NDArray[np.floating],
-    importance: npt.NDArray[np.floating],
-) -> npt.NDArray[np.float32]:
-    """Return `exp(importance) * (token_embeddings @ projection)`, row by row."""
-    weights = np.exp(importance.astype(np.float32))[:, np.newaxis]
-    rows: npt.NDArray[np.float32] = weights * (token_embeddings @ projection.astype(np.float32))
+        fitted = np.load(stream)
+        projection = fitted["projection"].astype(np.float32)
+        weights = np.exp(fitted["importance"].astype(np.float32))
+    rows: npt.NDArray[np.float32] = weights[:, np.newaxis] * (token_embeddings @ projection)
     return rows
