@@ -1,6 +1,6 @@
 """What the static vectors of the cache cost and lose, against MiniLM for every question.
 
-    python bench/cache_tiers.py DATA_DIR [--first 0] [--texts 3000]
+    python -m bench.cache_tiers DATA_DIR [--first 0] [--texts 3000]
 
 DATA_DIR holds files of questions (JSON lines with `text`, or with `a` and `b`); one that is absent is skipped
 and said so. Each file is replayed as a stream into one scope: a question that hits is not stored. The hits to
@@ -115,8 +115,12 @@ async def main() -> None:
             print(f"\n{name}: skipped, {path} is absent")
             continue
         texts = read_texts(path, arguments.first, arguments.texts)
+        texts = [text for text in texts if embedder.static_vector(text) is not None]
+        if not texts:
+            print(f"\n{name}: skipped, it has no more than {arguments.first} texts")
+            continue
         start = time.process_time()
-        static = np.stack([vector for text in texts if (vector := embedder.static_vector(text)) is not None])
+        static = np.array([embedder.static_vector(text) for text in texts])
         static_us = 1e6 * (time.process_time() - start) / max(1, len(texts))
         start = time.process_time()
         vectors = await embedder.embed(texts)

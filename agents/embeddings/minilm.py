@@ -112,7 +112,7 @@ class MiniLmEmbedder:
         if len(text) > _MAX_CHARACTERS:
             return None
         encoding = self._encode(text)
-        total: Vectors = self._static_table[encoding.ids].sum(axis=0)
+        total: Vectors = np.add.reduce(self._static_table.take(encoding.ids, axis=0))
         length = math.sqrt(total @ total)
         return total / np.float32(length) if length and not encoding.overflowing else None
 
