@@ -15,8 +15,8 @@ from agents.embeddings.minilm import MiniLmEmbedder, Vectors
 from agents.stores.answer_cache import AnswerCache, CacheCandidate, CachedAnswer
 from streams.events import CacheSlot
 
-#: The least static cosine of a candidate: at it 98 % of the hits on QQP are found; at 0.75 it is 95 %
-#: (`bench/cache_tiers.py`).
+#: The least static cosine of a candidate. It finds 98 % of the hits or more (`bench/cache_tiers.py`); 0.75
+#: would lose 5 % on QQP.
 STATIC_THRESHOLD = 0.70
 
 
