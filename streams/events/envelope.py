@@ -194,14 +194,16 @@ class RequestGuarded(Event, frozen=True, kw_only=True):
 class CacheSlot(Event, frozen=True, kw_only=True):
     """Where the answer is cached once it is checked.
 
-    `scope` isolates tenant, model route, prompt version and conversation. `vector` is the query's embedding
-    as little-endian float32 bytes; without it only an exact match is possible.
+    `scope` isolates tenant, model route, prompt version and conversation. `static_vector` is the query's
+    static vector as little-endian float32 bytes; without it only an exact match is possible. `vector` is the
+    query's embedding as little-endian float16 bytes, where it was computed.
     """
 
     scope: str
     exact_key: str
     text: str
     vector: bytes | None = None
+    static_vector: bytes | None = None
 
 
 class CacheMissed(Event, frozen=True, kw_only=True):

@@ -24,14 +24,17 @@ class WordEmbedder:
         self.name = name
         self.dimensions = _DIMENSIONS
         self.broken = False
+        #: The texts of each call of `embed`.
+        self.calls: list[list[str]] = []
         self._covers_chars = covers_chars
 
-    def covers(self, text: str) -> bool:
-        """Whether all of the text is read."""
-        return len(text) <= self._covers_chars
+    def static_vector(self, text: str) -> Vectors | None:
+        """Return the same vector as `embed`, or None where the text is not covered."""
+        return _vector(text) if len(text) <= self._covers_chars else None
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one unit vector a text."""
+        self.calls.append(list(texts))
         if self.broken:
             raise EmbeddingUnavailable("broken")
         return np.stack([_vector(text) for text in texts])

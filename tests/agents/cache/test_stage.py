@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from agents.cache.similar import STATIC_THRESHOLD
 from agents.cache.stage import CacheSettings, CacheStage
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.output.stage import OutputStage
@@ -15,6 +16,7 @@ from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
 from streams.events import (
     CacheKind,
+    CacheLookup,
     CacheMissed,
     Completed,
     Message,
@@ -43,6 +45,7 @@ class Pipe:
         self.cache = AnswerCache(redis, ttl_s=60, max_entries=100)
         self.tenant = uuid4().hex
         self.now = NOW
+        self.embedder = embedder
         self.stage = CacheStage(SETTINGS, self.prompts, self.cache, embedder, clock=lambda: self.now)
         self.output = OutputStage(self.prompts, self.cache, clock=lambda: self.now)
 
@@ -63,6 +66,11 @@ class Pipe:
             cache_slot=missed.cache_slot,
         )
         await self.output.handle(delivery(event, topic=COMPLETIONS))
+
+
+def words(pipe: Pipe) -> WordEmbedder:
+    assert isinstance(pipe.embedder, WordEmbedder)
+    return pipe.embedder
 
 
 def sole(emit: Emit) -> Any:
@@ -143,12 +151,12 @@ async def test_what_cannot_be_rendered_fails(
 
 
 async def test_a_miss_says_where_its_answer_will_be_kept(pipe: Pipe) -> None:
-    """With the vector, so that nobody embeds the text twice."""
+    """With the static vector, by which a similar question will find it."""
     missed = await pipe.ask(LONG)
     assert missed.envelope.cache.kind is CacheKind.MISS
     assert missed.envelope.cache.similarity is None
     assert missed.cache_slot.text == LONG
-    assert len(missed.cache_slot.vector) == 4 * WordEmbedder().dimensions
+    assert len(missed.cache_slot.static_vector) == 4 * WordEmbedder().dimensions
 
 
 async def test_the_same_question_is_an_exact_hit(pipe: Pipe) -> None:
@@ -180,14 +188,50 @@ async def test_a_similar_question_is_a_semantic_hit(pipe: Pipe) -> None:
 
 
 async def test_a_trap_is_a_miss_whatever_its_cosine(pipe: Pipe) -> None:
-    """The veto has the last word, and the log shows how near it was."""
+    """The veto comes first: nothing is embedded, so there is no cosine to report."""
     await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
     missed = await pipe.ask(LONG.replace("do", "don't"))
     assert isinstance(missed, CacheMissed)
+    assert missed.envelope.cache == CacheLookup(kind=CacheKind.MISS)
+    assert words(pipe).calls == []
+
+
+async def test_a_near_miss_says_how_near(pipe: Pipe) -> None:
+    """The cosine of the nearest question that was compared, below the threshold."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    missed = await pipe.ask(LONG.replace("why do cats", "how can kittens"))
+    assert isinstance(missed, CacheMissed)
     assert missed.envelope.cache is not None
-    assert missed.envelope.cache.kind is CacheKind.MISS
     assert missed.envelope.cache.similarity is not None
-    assert missed.envelope.cache.similarity > 0.85
+    assert STATIC_THRESHOLD < missed.envelope.cache.similarity < SETTINGS.threshold
+
+
+async def test_a_new_question_is_not_embedded(pipe: Pipe) -> None:
+    """Nor is one that is asked again, or one that passes the cache by."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    await pipe.ask("which of the rivers in spain is the longest")
+    await pipe.ask(LONG)
+    await pipe.ask(LONG.replace("why", "wherefore"), headrace_cache="no-cache")
+    await pipe.ask(LONG.replace("why", "wherefore"), headrace_cache="no-store")
+    await pipe.ask(LONG.replace("why", "wherefore"), temperature=1.5)
+    assert words(pipe).calls == []
+
+
+async def test_a_stored_question_is_embedded_once(pipe: Pipe) -> None:
+    """In one call with the first question that comes near it; a question that was compared brings its own."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    near, other = LONG.replace("why do cats", "how can kittens"), LONG.replace("why", "wherefore")
+    await pipe.answer(await pipe.ask(near), "They are small.")
+    assert (await pipe.ask(other)).status is Status.CACHED
+    assert words(pipe).calls == [[near, LONG], [other]]
+
+
+async def test_an_answer_that_is_too_old_is_not_embedded(pipe: Pipe) -> None:
+    """The age is looked at before."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    pipe.now += timedelta(seconds=60)
+    await pipe.ask(LONG.replace("why", "wherefore"), headrace_cache="max-age=59")
+    assert words(pipe).calls == []
 
 
 async def test_a_vetoed_neighbour_does_not_hide_a_good_one(pipe: Pipe) -> None:
@@ -266,7 +310,7 @@ async def test_a_text_that_the_model_does_not_read_to_its_end_matches_only_itsel
     """Two long texts with one beginning have one vector."""
     pipe = Pipe(redis, WordEmbedder(covers_chars=20))
     missed = await pipe.ask(LONG)
-    assert missed.cache_slot.vector is None
+    assert missed.cache_slot.static_vector is None
     await pipe.answer(missed, "They hunt at dawn.")
     assert (await pipe.ask(LONG)).status is Status.CACHED
     assert isinstance(await pipe.ask(LONG.replace("why", "wherefore")), CacheMissed)
@@ -287,15 +331,16 @@ async def test_without_embeddings_equal_questions_still_hit(redis: Redis) -> Non
     assert (await pipe.ask(LONG)).status is Status.CACHED
 
 
-async def test_a_broken_embedder_is_a_miss_that_is_kept_by_its_exact_key(redis: Redis) -> None:
-    """The cache only ever saves work."""
-    embedder = WordEmbedder()
-    embedder.broken = True
-    pipe = Pipe(redis, embedder)
-    missed = await pipe.ask(LONG)
-    assert (missed.envelope.cache.kind, missed.cache_slot.vector) == (CacheKind.MISS, None)
-    await pipe.answer(missed, "They hunt at dawn.")
-    assert (await pipe.ask(LONG)).status is Status.CACHED
+async def test_a_broken_embedder_is_a_miss(pipe: Pipe) -> None:
+    """The cache only ever saves work. The answer is stored, also for similar questions."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    words(pipe).broken = True
+    similar = LONG.replace("why", "wherefore")
+    missed = await pipe.ask(similar)
+    assert missed.envelope.cache.kind is CacheKind.MISS
+    await pipe.answer(missed, "They hunt at dusk.")
+    assert (await pipe.ask(similar)).completion.content == "They hunt at dusk."
+    assert missed.cache_slot.static_vector is not None
 
 
 async def test_without_redis_everything_is_a_miss() -> None:

@@ -73,28 +73,19 @@ async def test_a_text_is_embedded_once(embedder: MiniLmEmbedder) -> None:
 
 
 async def test_only_the_first_256_tokens_count(embedder: MiniLmEmbedder) -> None:
-    """Text beyond the cut changes nothing, text before it does; `covers` tells them apart."""
+    """Text beyond the cut changes nothing, text before it does; such a text has no static vector."""
     whole = "token " * 254
     cut, same, other = await embedder.embed([whole, whole + "ignored", "other " + whole])
     np.testing.assert_array_equal(cut, same)
     assert cut @ other < 0.9999
-    assert embedder.covers(whole)
-    assert not embedder.covers(whole + "ignored")
-
-
-@pytest.mark.parametrize("text", ["a" * 254, "? " * 127, "!" * 254, "x1" * 127, "\x7f" * 254])
-async def test_a_text_covered_by_its_length_alone_is_not_cut(embedder: MiniLmEmbedder, text: str) -> None:
-    """The longest ASCII text that `covers` accepts unread is embedded whole, however it is taken apart."""
-    assert len(text) == 254
-    assert embedder.covers(text)
-    shorter, whole = await embedder.embed([text[:-1], text])
-    assert text[-1] in " a1\x7f" or (shorter != whole).any()
+    assert embedder.static_vector(whole) is not None
+    assert embedder.static_vector(whole + "ignored") is None
 
 
 async def test_a_text_of_many_tokens_a_character_is_read(embedder: MiniLmEmbedder) -> None:
     """A character that is taken apart into several does not pass for one token."""
-    assert embedder.covers("\N{HANGUL SYLLABLE HAN}" * 40)
-    assert not embedder.covers("\N{CJK UNIFIED IDEOGRAPH-6C34}" * 255)
+    assert embedder.static_vector("\N{HANGUL SYLLABLE HAN}" * 40) is not None
+    assert embedder.static_vector("\N{CJK UNIFIED IDEOGRAPH-6C34}" * 255) is None
 
 
 async def test_a_megabyte_of_text_is_clipped_before_the_tokenizer(embedder: MiniLmEmbedder) -> None:
@@ -102,7 +93,7 @@ async def test_a_megabyte_of_text_is_clipped_before_the_tokenizer(embedder: Mini
     start = " " * (256 * 64)
     blank, beyond = await embedder.embed(["", start + "beyond the clip " * 60_000])
     np.testing.assert_array_equal(blank, beyond)
-    assert not embedder.covers(start + "beyond")
+    assert embedder.static_vector(start + "beyond") is None
 
 
 async def test_half_a_surrogate_pair_is_embedded(embedder: MiniLmEmbedder) -> None:
@@ -110,6 +101,35 @@ async def test_half_a_surrogate_pair_is_embedded(embedder: MiniLmEmbedder) -> No
     broken, plain, pair, emoji = await embedder.embed(["a \ud800 b", "a \ufffd b", "\ud83d\ude00", "😀"])
     np.testing.assert_array_equal(broken, plain)
     np.testing.assert_array_equal(pair, emoji)
+
+
+def test_static_vectors_are_unit_float32(embedder: MiniLmEmbedder) -> None:
+    """As Redis takes them; the order of words does not count, case and blanks neither."""
+    vector = embedder.static_vector("How do I reset my password?")
+    assert vector is not None
+    assert vector.dtype == np.float32
+    assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
+    same = embedder.static_vector("password  RESET my I do how?")
+    np.testing.assert_allclose(vector, same, atol=1e-5)
+
+
+def test_a_text_without_words_has_no_static_vector(embedder: MiniLmEmbedder) -> None:
+    """It has no direction."""
+    assert embedder.static_vector("") is None
+    assert embedder.static_vector("\x7f" * 9) is None
+
+
+async def test_static_cosines_are_close_to_those_of_minilm(embedder: MiniLmEmbedder) -> None:
+    """The nearest of five other questions is the one that means the same, and no other is a candidate."""
+    rows = [[embedder.static_vector(text) for text in texts] for texts in zip(*PARAPHRASES, strict=True)]
+    questions, rephrased = (np.array(vectors) for vectors in rows)
+    cosines = questions @ rephrased.T
+    assert cosines.argmax(axis=1).tolist() == list(range(len(PARAPHRASES)))
+    wanted = (
+        await embedder.embed([a for a, _ in PARAPHRASES])
+        @ (await embedder.embed([b for _, b in PARAPHRASES])).T
+    )
+    assert np.abs(cosines - wanted).mean() < 0.1
 
 
 async def test_closed_means_closed(cache_dir: Path) -> None:
@@ -141,9 +161,10 @@ def test_a_missing_builder_says_what_to_install(
         MiniLmEmbedder.load(tmp_path)
 
 
-def test_a_damaged_model_says_what_to_delete(weight_files: WeightFiles, tmp_path: Path) -> None:
-    """A file that is no model is named, with the way out."""
-    path = tmp_path / f"{MODEL_NAME}-{model_version(weight_files)}.onnx"
+@pytest.mark.parametrize("ending", ["onnx", "npy"])
+def test_a_damaged_file_says_what_to_delete(weight_files: WeightFiles, tmp_path: Path, ending: str) -> None:
+    """A file that is no model, or no table, is named, with the way out."""
+    path = tmp_path / f"{MODEL_NAME}-{model_version(weight_files)}.{ending}"
     path.write_bytes(b"no model")
     with pytest.raises(ConfigurationError, match=rf"{path.name}.*delete it"):
         MiniLmEmbedder.load(tmp_path)

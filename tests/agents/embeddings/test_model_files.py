@@ -15,16 +15,17 @@ BUILD = (
     "import sys; from pathlib import Path\n"
     "from agents.embeddings import model_files\n"
     "from agents.embeddings.model_files import WeightFiles\n"
-    "model_files._build = lambda files: bytes(30_000_000)\n"
+    "model_files._graph = model_files._static_table = lambda files: bytes(30_000_000)\n"
     "sys.stdin.readline()\n"
-    "print(model_files.find_or_build(WeightFiles.find(), Path(sys.argv[1])))"
+    "print(model_files.find_or_build(WeightFiles.find(), Path(sys.argv[1])).graph)"
 )
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that costs nothing."""
-    monkeypatch.setattr(model_files, "_build", lambda _files: b"a model")
+    for build in ("_graph", "_static_table"):
+        monkeypatch.setattr(model_files, build, lambda _files: b"a model")
 
 
 @pytest.mark.parametrize(
@@ -43,15 +44,14 @@ def test_default_folder_follows_xdg(environ: dict[str, str], expected: Path) -> 
 
 @pytest.mark.usefixtures("quick")
 def test_a_built_model_is_used_again(weight_files: WeightFiles, tmp_path: Path) -> None:
-    """The second call finds the file of the first and does not write."""
+    """The second call finds the files of the first and does not write."""
     first = find_or_build(weight_files, tmp_path / "new" / "folder")
-    written = first.stat()
+    written = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in (first.graph, first.static_table)]
     second = find_or_build(weight_files, tmp_path / "new" / "folder")
     assert second == first
-    assert (second.stat().st_ino, second.stat().st_mtime_ns) == (
-        written.st_ino,
-        written.st_mtime_ns,
-    )
+    assert [
+        (path.stat().st_ino, path.stat().st_mtime_ns) for path in (first.graph, first.static_table)
+    ] == written
 
 
 def test_version_depends_on_tokenizer_and_weights(weight_files: WeightFiles, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_version_depends_on_tokenizer_and_weights(weight_files: WeightFiles, tmp
 
 
 def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
-    """Both succeed; one whole file is left, and nothing else."""
+    """Both succeed; the two whole files are left, and nothing else."""
     builders = [
         subprocess.Popen(
             [sys.executable, "-c", BUILD, str(tmp_path)],
@@ -85,9 +85,10 @@ def test_two_processes_may_build_at_once(tmp_path: Path) -> None:
         builder.stdin.flush()
     outputs = [builder.communicate(timeout=60)[0].strip() for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0]
-    (built,) = tmp_path.iterdir()
-    assert outputs == [str(built)] * 2
-    assert built.read_bytes() == bytes(30_000_000)
+    table, graph = sorted(tmp_path.iterdir())
+    assert outputs == [str(graph)] * 2
+    assert (table.suffix, graph.suffix) == (".npy", ".onnx")
+    assert table.read_bytes() == graph.read_bytes() == bytes(30_000_000)
 
 
 def test_every_build_is_the_same(
@@ -95,9 +96,10 @@ def test_every_build_is_the_same(
 ) -> None:
     """To the byte: so it does not matter which of several processes was last."""
     del embedder  # it has built the one in the cache folder
-    (reference,) = cache_dir.iterdir()
-    built = find_or_build(weight_files, tmp_path)
-    assert (built.name, built.read_bytes()) == (reference.name, reference.read_bytes())
+    find_or_build(weight_files, tmp_path)
+    references, built = sorted(cache_dir.iterdir()), sorted(tmp_path.iterdir())
+    assert [path.name for path in built] == [path.name for path in references]
+    assert [path.read_bytes() for path in built] == [path.read_bytes() for path in references]
 
 
 @pytest.mark.usefixtures("quick")
@@ -111,7 +113,7 @@ def test_an_unusable_folder_says_what_to_set(weight_files: WeightFiles, tmp_path
 @pytest.mark.usefixtures("quick")
 def test_a_failed_write_leaves_nothing_behind(weight_files: WeightFiles, tmp_path: Path) -> None:
     """When the file cannot be put in its place, the temporary one goes too."""
-    name = find_or_build(weight_files, tmp_path / "good").name
+    name = find_or_build(weight_files, tmp_path / "good").graph.name
     (tmp_path / "bad" / name).mkdir(parents=True)
     with pytest.raises(ConfigurationError, match="cannot be cached"):
         find_or_build(weight_files, tmp_path / "bad")

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from agents.stores.answer_cache import AnswerCache, CacheCandidate, CachedAnswer
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot
 from streams.redis import connection
@@ -74,13 +75,17 @@ async def exact(cache: AnswerCache, where: CacheSlot) -> CachedAnswer | None:
     return (await cache.exact(where, asker=uuid4().hex))[0]
 
 
+async def similar(cache: AnswerCache, where: CacheSlot, least: float = -1) -> list[CacheCandidate]:
+    return await cache.similar(where, least=least)
+
+
 async def slot(scope: str, text: str, *, vector: bool = True) -> CacheSlot:
     vectors = await WordEmbedder().embed([text])
     return CacheSlot(
         scope=scope,
         exact_key=text.replace(" ", "-"),
         text=text,
-        vector=vectors[0].tobytes() if vector else None,
+        static_vector=vectors[0].tobytes() if vector else None,
     )
 
 
@@ -106,17 +111,47 @@ async def test_similar_answers_come_most_similar_first(cache: AnswerCache, scope
     for text in ("red green blue white", "red green blue", "black"):
         await cache.put(await slot(scope, text), answer(text), tenant=tenant)
     asked = await slot(scope, "red green blue white")
-    found = await cache.similar(asked)
-    assert [each.text for _, each in found] == ["red green blue white", "red green blue", "black"]
-    assert found[0][0] == pytest.approx(1.0, abs=0.02)
+    found = await similar(cache, asked)
+    assert [each.answer.text for each in found] == ["red green blue white", "red green blue", "black"]
+    assert found[0].static_cosine == pytest.approx(1.0, abs=0.02)
     vectors = await WordEmbedder().embed(["red green blue white", "red green blue"])
-    assert found[1][0] == pytest.approx(float(np.dot(*vectors)), abs=0.02)
+    assert found[1].static_cosine == pytest.approx(float(np.dot(*vectors)), abs=0.02)
+
+
+async def test_entries_below_the_least_cosine_are_not_read(
+    cache: AnswerCache, scope: str, tenant: str
+) -> None:
+    """The bound is a cosine, as the result is."""
+    for text in ("red green blue", "black"):
+        await cache.put(await slot(scope, text), answer(text), tenant=tenant)
+    asked = await slot(scope, "red green blue white")
+    nearest, other = await similar(cache, asked)
+    between = (nearest.static_cosine + other.static_cosine) / 2
+    assert await similar(cache, asked, between) == [nearest]
+
+
+async def test_an_embedding_is_kept_with_its_entry(
+    cache: AnswerCache, redis: Redis, scope: str, tenant: str
+) -> None:
+    """From the slot, or later by the entry's name. A new answer keeps it; the end of the entry does not."""
+    where = await slot(scope, "q")
+    await cache.put(msgspec.structs.replace(where, vector=b"\x00\xff"), answer("q"), tenant=tenant)
+    (found,) = await similar(cache, where)
+    assert found.vector == b"\x00\xff"
+    await cache.keep_vectors(scope, {found.name: b"\x01", "unknown": b"\x02"})
+    await cache.put(where, answer("q", "new"), tenant=tenant)
+    (found,) = await similar(cache, where)
+    assert (found.vector, found.answer.content) == (b"\x01", "new")
+    await redis.delete(f"headrace:cache:answer:{scope}:q")
+    assert await similar(cache, where) == []
+    await cache.put(where, answer("q"), tenant=tenant)
+    assert [each.vector for each in await similar(cache, where)] == [None]
 
 
 async def test_another_scope_has_no_similar_answers(cache: AnswerCache, scope: str, tenant: str) -> None:
     """It is another vector set: what must not be mixed cannot be."""
     await cache.put(await slot(scope, "one two"), answer(), tenant=tenant)
-    assert await cache.similar(await slot(uuid4().hex, "one two")) == []
+    assert await similar(cache, await slot(uuid4().hex, "one two")) == []
 
 
 async def test_without_a_vector_there_is_only_the_exact_match(
@@ -126,8 +161,8 @@ async def test_without_a_vector_there_is_only_the_exact_match(
     bare = await slot(scope, "one two", vector=False)
     await cache.put(bare, answer(), tenant=tenant)
     assert await exact(cache, bare) == answer()
-    assert await cache.similar(bare) == []
-    assert await cache.similar(await slot(scope, "one two")) == []
+    assert await similar(cache, bare) == []
+    assert await similar(cache, await slot(scope, "one two")) == []
 
 
 async def test_a_later_answer_replaces_the_earlier(cache: AnswerCache, scope: str, tenant: str) -> None:
@@ -138,7 +173,7 @@ async def test_a_later_answer_replaces_the_earlier(cache: AnswerCache, scope: st
     assert found is not None
     assert found.content == "new"
     assert await entries(cache, tenant) == 1
-    assert len(await cache.similar(await slot(scope, "q"))) == 1
+    assert len(await similar(cache, await slot(scope, "q"))) == 1
 
 
 async def test_everything_expires(cache: AnswerCache, redis: Redis, scope: str, tenant: str) -> None:
@@ -158,22 +193,25 @@ async def test_an_expired_answer_is_neither_found_nor_counted(
     await redis.delete(f"headrace:cache:answer:{scope}:old")
     assert await entries(cache, tenant) == 1
     assert await exact(cache, await slot(scope, "old")) is None
-    found = await cache.similar(await slot(scope, "old"))
-    assert [each.text for _, each in found] == ["new"]
+    found = await similar(cache, await slot(scope, "old"))
+    assert [each.answer.text for each in found] == ["new"]
     assert await redis.execute_command("VCARD", f"headrace:cache:vectors:{scope}") == 1  # type: ignore[no-untyped-call]
 
 
-async def test_a_forgotten_vector_does_not_hide_the_others(
-    cache: AnswerCache, redis: Redis, scope: str, tenant: str
-) -> None:
+async def test_a_forgotten_vector_does_not_hide_the_others(redis: Redis, scope: str, tenant: str) -> None:
     """The nearest entries are gone: the next search finds who is behind them."""
-    for text in ("a b c d", "a b c", "a b", "a"):
+    cache = AnswerCache(redis, ttl_s=3600, max_entries=20)
+    texts = [" ".join("abcdefghij"[:length]) for length in range(10, 0, -1)]
+    for text in texts:
         await cache.put(await slot(scope, text), answer(text), tenant=tenant)
-    for name in ("a-b-c-d", "a-b-c", "a-b"):
-        await redis.delete(f"headrace:cache:answer:{scope}:{name}")
-    asked = await slot(scope, "a b c d")
-    await cache.similar(asked)
-    assert [each.text for _, each in await cache.similar(asked)] == ["a"]
+    asked = await slot(scope, texts[0])
+    nearest = await similar(cache, asked)
+    assert len(nearest) < len(texts)
+    for each in nearest:
+        await redis.delete(f"headrace:cache:answer:{scope}:{each.name}")
+    assert await similar(cache, asked) == []
+    behind = set(texts) - {each.answer.text for each in nearest}
+    assert {each.answer.text for each in await similar(cache, asked)} == behind
 
 
 async def test_a_tenant_keeps_its_newest_answers(
@@ -212,7 +250,7 @@ async def test_what_another_version_wrote_is_a_miss(
     await cache.put(await slot(scope, "q"), answer("q"), tenant=tenant)
     await redis.set(f"headrace:cache:answer:{scope}:q", b'{"request_id": 7}')
     assert await exact(cache, await slot(scope, "q")) is None
-    assert await cache.similar(await slot(scope, "q")) == []
+    assert await similar(cache, await slot(scope, "q")) == []
 
 
 async def test_without_redis_every_call_says_so(scope: str) -> None:
@@ -223,7 +261,8 @@ async def test_without_redis_every_call_says_so(scope: str) -> None:
     for call in (
         away.exact(where, asker="r-1:0"),
         away.note_miss("r-1:0"),
-        away.similar(where),
+        away.similar(where, least=0),
+        away.keep_vectors(scope, {"q": b"1"}),
         away.put(where, answer(), tenant="t"),
     ):
         with pytest.raises(StoreUnavailable, match=r"Redis: .* the cache failed"):

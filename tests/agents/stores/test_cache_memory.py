@@ -57,7 +57,7 @@ def answer(content: str = "a") -> CachedAnswer:
 
 async def put(cache: AnswerCache, tenant: str, count: int) -> None:
     for number in range(count):
-        slot = CacheSlot(scope=f"scope-{tenant}", exact_key=f"q{number}", text="q", vector=_VECTOR)
+        slot = CacheSlot(scope=f"scope-{tenant}", exact_key=f"q{number}", text="q", static_vector=_VECTOR)
         await cache.put(slot, answer(), tenant=tenant)
 
 

@@ -51,7 +51,9 @@ async def pending(redis: Redis, tenant: str, request_id: str) -> RequestRegistry
 
 
 async def cached(redis: Redis, tenant: str, request_id: str) -> CacheSlot:
-    slot = CacheSlot(scope=uuid4().hex, exact_key=uuid4().hex, text="Where does Ann live?", vector=VECTOR)
+    slot = CacheSlot(
+        scope=uuid4().hex, exact_key=uuid4().hex, text="Where does Ann live?", static_vector=VECTOR
+    )
     answer = CachedAnswer(
         request_id=request_id,
         text=slot.text,
@@ -188,11 +190,11 @@ async def test_cached_answers_to_the_user_s_questions_go(redis: Redis, tenant: s
     assert await look(eraser, tenant, [ann]) == Counts()
     cache = AnswerCache(redis, ttl_s=600, max_entries=100)
     assert await cache.exact(hers, asker="x") == (None, False)
-    assert await cache.similar(hers) == []
+    assert await cache.similar(hers, least=-1) == []
     assert await redis.exists(f"headrace:cache:vectors:{hers.scope}") == 0
     found, _ = await cache.exact(his, asker="x")
     assert found is not None
-    assert len(await cache.similar(his)) == 1
+    assert len(await cache.similar(his, least=-1)) == 1
     assert await entries(cache, tenant) == 1
 
 
