@@ -20,6 +20,7 @@ from streams.erasure import ErasureList, Subject
 from streams.events import Erasure, ErasureMode, Payload, RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import NOON, make_log, make_record, request_logs
+from tests.databases import THOROUGH
 
 pytestmark = pytest.mark.integration
 
@@ -94,7 +95,7 @@ async def rows_of(clickhouse: ClickHouse, user: str) -> list[Rows]:
 
 @given(data=st.data())
 @settings(
-    max_examples=10,
+    max_examples=4 * THOROUGH,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_an_erased_user_does_not_come_back(clickhouse: ClickHouse, data: st.DataObject) -> None:
