@@ -51,8 +51,8 @@ def answered(system: System, request_id: str) -> dict[str, Any] | None:
 
 
 def with_standby(data_dir: Path) -> dict[str, Any] | None:
-    worker = {row.role: row for row in Home(data_dir).status().processes}["worker-0"]
-    return {"pid": worker.pid, "standby_pid": worker.standby_pid} if worker.standby_pid else None
+    worker = processes(data_dir)["worker-0"]
+    return worker if worker["standby_pid"] else None
 
 
 def running_again(data_dir: Path, old_pid: int) -> dict[str, Any] | None:
