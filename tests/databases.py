@@ -1,6 +1,7 @@
 """Databases of a test's own, with Headrace's whole schema, on the run's ClickHouse."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
@@ -8,6 +9,9 @@ from uuid import uuid4
 
 from analytics.clickhouse import ClickHouse
 from analytics.schema.migrate import SchemaRunner, create_database, load_migrations
+
+THOROUGH = int(os.environ.get("HEADRACE_TEST_THOROUGH", "1"))
+"""Multiplies the examples of the property tests on ClickHouse, of which each takes seconds."""
 
 _TIMEOUT_S = 60
 

@@ -1,6 +1,8 @@
 """Log records in ClickHouse, written as the sink writes them."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -11,6 +13,7 @@ from streams.events import RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import NOON, make_log
 from tests.analytics.sink.test_exactness import batch
+from tests.databases import database_with
 
 
 async def store(
@@ -24,6 +27,27 @@ async def store(
         clock=(lambda: stamped) if stamped else utc_now,
     )
     await writer.write(batch(f"llm.logs.{uuid4().hex}", range(len(logs)), logs))
+
+
+@contextmanager
+def database_of(url: str, prefix: str, *writes: Sequence[RequestLog]) -> Iterator[str]:
+    """Yield the name of a fresh database with these log records, for tests that only read.
+
+    Args:
+        url: the server's.
+        prefix: what the name begins with.
+        writes: log records by insert; one that is in several is stored as often.
+    """
+
+    async def fill(name: str) -> None:
+        clickhouse = ClickHouse(url, database=name, timeout_s=30)
+        for logs in writes:
+            await store(clickhouse, logs)
+        await clickhouse.close()
+
+    with database_with(url, prefix) as name:
+        asyncio.run(fill(name))
+        yield name
 
 
 def some_logs(count: int, *, prefix: str = "r", at: datetime = NOON) -> list[RequestLog]:

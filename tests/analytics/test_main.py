@@ -1,10 +1,10 @@
-"""The process: killed in the middle of its work, stopped in good order, and asked how it is."""
+"""The process: stopped in good order, and asked how it is. `tests/chaos/test_sink_kills.py` kills it."""
 
 import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -99,14 +99,6 @@ async def produce(producer: AIOKafkaProducer, run_id: str, count: int) -> None:
     await producer.flush()
 
 
-@asynccontextmanager
-async def producing(producer: AIOKafkaProducer, run_id: str, count: int) -> AsyncIterator[None]:
-    """Produce in the background, and until it is done at the end."""
-    task = asyncio.create_task(produce(producer, run_id, count))
-    yield
-    await task
-
-
 async def arrived(clickhouse: ClickHouse, run_id: str) -> int:
     try:
         [row] = await clickhouse.query(
@@ -121,28 +113,6 @@ async def wait_for(clickhouse: ClickHouse, run_id: str, count: int) -> None:
     async with asyncio.timeout(90):
         while await arrived(clickhouse, run_id) < count:
             await asyncio.sleep(0.05)
-
-
-@pytest.mark.integration
-async def test_kills_at_any_moment_lose_and_repeat_nothing(
-    producer: AIOKafkaProducer, replica: Replica, empty: ClickHouse
-) -> None:
-    """Kill -9 three times under load, each time wherever it happens to be: every view is exact."""
-    run_id, count = uuid4().hex, 3_000
-    async with producing(producer, run_id, count):
-        for threshold in (1, 700, 1_500):
-            replica.start()
-            await wait_for(empty, run_id, threshold)
-            assert await replica.end(signal.SIGKILL) == -signal.SIGKILL
-    replica.start()
-    await wait_for(empty, run_id, count)
-    await replica.listening()
-    assert await replica.end(signal.SIGTERM) == 0
-    [row] = await empty.query(
-        "SELECT (SELECT count() FROM requests) AS requests, (SELECT sum(cost_usd) FROM requests) AS usd, "
-        "(SELECT count() FROM stages) AS stages, (SELECT count() FROM llm_calls) AS calls "
-    )
-    assert row == {"requests": count, "usd": count * COST, "stages": 5 * count, "calls": count}
 
 
 @pytest.mark.integration

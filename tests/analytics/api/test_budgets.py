@@ -1,6 +1,6 @@
 """`GET /v1/analytics/budgets`: the day's spend against the budgets, on the real engine."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,14 +10,13 @@ import msgspec
 import pytest
 
 from analytics.api.budgets import budgets_router
-from analytics.clickhouse import ClickHouse
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.reader import AnalystReader, ReaderLimits
 from analytics.status import Clock
 from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, app_of, client_of
 from tests.analytics.logs import NOON, make_log
 from tests.analytics.reader_url import reader_url
-from tests.analytics.stored_logs import store
+from tests.analytics.stored_logs import database_of
 
 pytestmark = pytest.mark.integration
 
@@ -26,18 +25,23 @@ LIMITS = ReaderLimits(timeout_s=30, result_rows=100_000, result_bytes=1 << 26, m
 DAY = NOON.date().isoformat()
 
 
-@pytest.fixture
-async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[AnalystReader]:
-    """A reader of a database with requests of two tenants, and of the day before."""
+@pytest.fixture(scope="module")
+def stored(clickhouse_url: str) -> Iterator[str]:
+    """The name of a database with requests of two tenants, and of the day before."""
     logs = [
         make_log("acme-1", tenant="acme", cost_usd=Decimal("1.100000001")),
         make_log("acme-2", tenant="acme", cost_usd=Decimal("0.9")),
         make_log("acme-0", tenant="acme", cost_usd=Decimal(90), accepted_at=NOON - timedelta(days=1)),
         make_log("globex-1", tenant="globex", cost_usd=Decimal(6)),
     ]
-    await store(clickhouse, logs)
-    await store(clickhouse, logs[:2])
-    connected = AnalystReader(reader_url(clickhouse_url, database), database=database, limits=LIMITS)
+    with database_of(clickhouse_url, "budgets", logs, logs[:2]) as name:
+        yield name
+
+
+@pytest.fixture
+async def reader(clickhouse_url: str, stored: str) -> AsyncIterator[AnalystReader]:
+    """A reader of that database."""
+    connected = AnalystReader(reader_url(clickhouse_url, stored), database=stored, limits=LIMITS)
     yield connected
     await connected.close()
 

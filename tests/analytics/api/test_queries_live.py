@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +26,7 @@ from tests.analytics.api.analysts import ACME, ADMIN, GLOBEX, NUMBERS, SLOW, app
 from tests.analytics.api.test_queries import NotedReader
 from tests.analytics.logs import make_log
 from tests.analytics.reader_url import reader_url
-from tests.analytics.stored_logs import store
+from tests.analytics.stored_logs import database_of
 
 pytestmark = pytest.mark.integration
 
@@ -36,18 +36,22 @@ LIMITS = ReaderLimits(timeout_s=30, result_rows=100_000, result_bytes=1 << 26, m
 NEEDED = {"request_id": "acme-1"}
 
 
+@pytest.fixture(scope="module")
+def stored(clickhouse_url: str) -> Iterator[str]:
+    """The name of a database with some requests of two tenants."""
+    logs = [
+        make_log("acme-1", tenant="acme", user_id="ann", cost_usd=Decimal("0.100000001")),
+        make_log("acme-2", tenant="acme", user_id="bob", cost_usd=Decimal("0.2")),
+        make_log("globex-1", tenant="globex", user_id="cyd", cost_usd=Decimal(5)),
+    ]
+    with database_of(clickhouse_url, "queries", logs) as name:
+        yield name
+
+
 @pytest.fixture
-async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[AnalystReader]:
-    """A reader of a database with some requests of two tenants."""
-    await store(
-        clickhouse,
-        [
-            make_log("acme-1", tenant="acme", user_id="ann", cost_usd=Decimal("0.100000001")),
-            make_log("acme-2", tenant="acme", user_id="bob", cost_usd=Decimal("0.2")),
-            make_log("globex-1", tenant="globex", user_id="cyd", cost_usd=Decimal(5)),
-        ],
-    )
-    connected = AnalystReader(reader_url(clickhouse_url, database), database=database, limits=LIMITS)
+async def reader(clickhouse_url: str, stored: str) -> AsyncIterator[AnalystReader]:
+    """A reader of that database."""
+    connected = AnalystReader(reader_url(clickhouse_url, stored), database=stored, limits=LIMITS)
     yield connected
     await connected.close()
 
@@ -107,7 +111,7 @@ async def test_money_is_exact_and_by_tenant(reader: AnalystReader) -> None:
 
 
 async def test_hostile_values_stay_values(
-    reader: AnalystReader, clickhouse: ClickHouse, tmp_path: Path
+    reader: AnalystReader, clickhouse_url: str, stored: str, tmp_path: Path
 ) -> None:
     """They come back as they were sent, and the tables are as they were."""
     catalogue = catalogue_of(tmp_path, numbers=NUMBERS)
@@ -126,7 +130,9 @@ async def test_hostile_values_stay_values(
             answer = await client.get(ROWS, params={"text": text, "limit": "1"})
             assert answer.status_code == 200, (text, answer.text)
             assert answer.json()["rows"][0]["text"] == text
+    clickhouse = ClickHouse(clickhouse_url, database=stored, timeout_s=30)
     assert (await clickhouse.query("SELECT count() AS n FROM requests"))[0]["n"] == 3
+    await clickhouse.close()
 
 
 async def test_a_large_result_comes_in_pieces(reader: AnalystReader, tmp_path: Path) -> None:

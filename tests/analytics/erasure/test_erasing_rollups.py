@@ -22,6 +22,7 @@ from tests.analytics.rollup_oracle import expected, found, varied_logs
 from tests.analytics.rollups.test_refresh import Dying, Killed
 from tests.analytics.sink.test_exactness import batch
 from tests.analytics.stored_logs import store
+from tests.databases import THOROUGH
 
 pytestmark = pytest.mark.integration
 
@@ -126,7 +127,7 @@ def everything() -> list[RequestLog]:
 
 @given(data=st.data())
 @settings(
-    max_examples=8,
+    max_examples=4 * THOROUGH,
     phases=(Phase.reuse, Phase.generate),  # examples share a database: what fails once fails for ever
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -33,6 +33,7 @@ from tests.analytics.feedback.given import (
 )
 from tests.analytics.logs import NOON, make_log
 from tests.analytics.stored_logs import store
+from tests.databases import THOROUGH
 
 pytestmark = pytest.mark.integration
 
@@ -119,7 +120,7 @@ def expected(said: Sequence[FeedbackGiven]) -> list[tuple[Any, ...]]:
 
 @given(data=st.data())
 @settings(
-    max_examples=15,
+    max_examples=6 * THOROUGH,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_scores_are_the_same_in_any_order_and_batches(

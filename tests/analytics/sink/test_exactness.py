@@ -17,6 +17,7 @@ from analytics.status import SinkStatus
 from streams.events import RequestLog
 from streams.publisher import Publisher
 from tests.analytics.logs import make_log, make_record, request_logs
+from tests.databases import THOROUGH
 
 pytestmark = pytest.mark.integration
 
@@ -78,7 +79,7 @@ def batch(topic: str, offsets: Sequence[int], logs: Sequence[RequestLog]) -> Sin
 
 @given(data=st.data())
 @settings(
-    max_examples=15,
+    max_examples=6 * THOROUGH,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 async def test_views_are_exact_whatever_is_redelivered(clickhouse: ClickHouse, data: st.DataObject) -> None:

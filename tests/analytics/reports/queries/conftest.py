@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 
 from analytics.alerts.alert_log import store_alerts
 from analytics.clickhouse import ClickHouse
@@ -33,6 +34,14 @@ from tests.analytics.reports.queries.known import (
 from tests.analytics.reports.queries.known_alerts import ALERTS
 from tests.databases import apply_schema
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that share the connection in the loop that it belongs to."""
+    for item in items:
+        if pytest_asyncio.is_async_test(item) and "known" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
 Ask = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 _SCORE_COLUMNS = (
@@ -50,9 +59,9 @@ def known_database(clickhouse_url: str) -> Iterator[str]:
     asyncio.run(_drop(clickhouse_url, name))
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def known(clickhouse_url: str, known_database: str) -> AsyncIterator[ClickHouse]:
-    """A connection to that database."""
+    """A connection to that database: making one asks ClickHouse more than a test does."""
     connection = ClickHouse(clickhouse_url, database=known_database, timeout_s=30)
     yield connection
     await connection.close()

@@ -1,11 +1,13 @@
 """Every query of the catalogue: it runs, returns what it documents, and is documented where analysts look."""
 
 import re
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import clickhouse_connect
 import pytest
+from clickhouse_connect.driver.client import Client
 
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.query import Query
@@ -36,16 +38,22 @@ def given(query: Query, **values: object) -> dict[str, object]:
     return {"since": SINCE, "until": UNTIL, **dict.fromkeys(required, LOGS[0].request_id), **values}
 
 
+@pytest.fixture(scope="module")
+def client(clickhouse_url: str, known_database: str) -> Iterator[Client]:
+    """A client that cannot write: making one asks ClickHouse more than a test does."""
+    settings = {"readonly": "1"}
+    with clickhouse_connect.get_client(
+        dsn=clickhouse_url, database=known_database, settings=settings
+    ) as connected:
+        yield connected
+
+
 @every_query
 @pytest.mark.integration
-def test_it_returns_what_it_documents(query: Query, clickhouse_url: str, known_database: str) -> None:
+def test_it_returns_what_it_documents(query: Query, client: Client) -> None:
     """Exactly these columns, in this order, with values of their units; and it cannot need to write."""
-    client = clickhouse_connect.get_client(
-        dsn=clickhouse_url, database=known_database, settings={"readonly": "1"}
-    )
     bound = query.bind(given(query))
     result = client.query(bound.sql, parameters=bound.parameters)
-    client.close()
     assert list(result.column_names) == [column.name for column in query.columns]
     assert result.result_rows
     for column, kind in zip(query.columns, result.column_types, strict=True):
@@ -54,17 +62,13 @@ def test_it_returns_what_it_documents(query: Query, clickhouse_url: str, known_d
 
 @every_query
 @pytest.mark.integration
-def test_a_tenant_without_requests_sees_nothing(
-    query: Query, clickhouse_url: str, known_database: str
-) -> None:
+def test_a_tenant_without_requests_sees_nothing(query: Query, client: Client) -> None:
     """Whatever stands in its name: it is a value, never SQL."""
-    client = clickhouse_connect.get_client(dsn=clickhouse_url, database=known_database)
     for tenant in ("nobody", "' OR 1 = 1 --", "acme\\"):
         bound = query.bind(given(query, tenant=tenant))
         rows = client.query(bound.sql, parameters=bound.parameters).result_rows
         assert len(rows) == _ALWAYS_ONE_ROW.get(query.name, 0)
         assert not any(value for row in rows for value in row if not isinstance(value, str))
-    client.close()
 
 
 @every_query

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from analytics.clickhouse import ClickHouse
 from streams.redis.connection import connect
 from tests.databases import fresh_database
+from tests.headrace.ops.privacy.world import World
 
 
 @pytest.fixture
@@ -30,3 +31,18 @@ async def clickhouse(clickhouse_url: str) -> AsyncIterator[ClickHouse]:
 def tenant() -> str:
     """A tenant of the test's own."""
     return f"t-{uuid4().hex[:8]}"
+
+
+@pytest.fixture(autouse=True)
+def looking_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for the end of a mutation more often than in service: these are over within milliseconds."""
+    monkeypatch.setattr("analytics.erasure.row_eraser._POLL_S", 0.02)
+
+
+@pytest.fixture
+async def world(
+    kafka_bootstrap: str, clickhouse: ClickHouse, redis: Redis, tenant: str
+) -> AsyncIterator[World]:
+    world = World(kafka_bootstrap, clickhouse, redis, tenant)
+    async with world.publisher, world.feed:
+        yield world

@@ -1,157 +1,17 @@
-"""The whole erasure on real parts: what it does, and that it can be killed anywhere and run again."""
+"""The whole erasure on real parts: what it does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from uuid import uuid4
 
 import pytest
-from redis.asyncio import Redis
 
-from analytics.clickhouse import ClickHouse
-from analytics.erasure.row_eraser import RowEraser, UsersRollup
-from analytics.rollups.refresh import RollupRefresher
-from analytics.sink.batches import OffsetRange, SinkBatch
-from analytics.sink.writer import BatchWriter
-from analytics.status import SinkStatus
-from headrace.ops.privacy.eraser import AlreadyDeleted, Eraser, ErasureReport, ErasureVerdict
-from headrace.ops.privacy.redis_eraser import RedisEraser
-from streams.erasure import ErasureFeed, Subject
-from streams.events import Erasure, ErasureMode, Payload, Reply, ReplyAddress, RequestLog, Status
-from streams.publisher import Publisher
-from streams.registry.registry import RequestRegistry
-from tests.analytics.logs import NOON, make_log, make_record
+from headrace.ops.privacy.eraser import AlreadyDeleted, ErasureReport, ErasureVerdict
+from tests.headrace.ops.privacy.world import COST, World, left
 
 pytestmark = pytest.mark.integration
-
-TEXT = Payload(request_text="I am Ann", reply_text="Hello Ann")
-COST = Decimal("0.000700001")
-
-
-class Killed(Exception):
-    """The process has died here."""
-
-
-class World:
-    """Everything that an erasure touches, with two users' requests in it."""
-
-    def __init__(self, bootstrap: str, clickhouse: ClickHouse, redis: Redis, tenant: str) -> None:
-        self.clickhouse, self.redis, self.tenant = clickhouse, redis, tenant
-        self.bootstrap = bootstrap
-        self.feed = ErasureFeed(bootstrap, client_id="test")
-        self.publisher = Publisher(bootstrap, client_id="test")
-        self.registry = RequestRegistry(redis, ttl_s=600)
-        self.ann, self.bob = Subject(tenant, f"ann-{uuid4().hex}"), Subject(tenant, f"bob-{uuid4().hex}")
-        self.on_kafka: set[str] = set()
-        self.said: list[str] = []
-
-    def eraser(self, **parts: object) -> Eraser:
-        async def find(subject: Subject, erasure: Erasure) -> set[str]:
-            return self.on_kafka if subject == self.ann else set()
-
-        given = {
-            "feed": self.feed,
-            "publisher": self.publisher,
-            "rows": RowEraser(self.clickhouse),
-            "rollup": UsersRollup(self.clickhouse),
-            "redis": RedisEraser(self.redis),
-            "find_requests": find,
-            "clock": lambda: datetime.now(UTC),
-            "progress": self.said.append,
-        }
-        return Eraser(**(given | parts))  # type: ignore[arg-type]  # by name
-
-    def another(self) -> "World":
-        """Two users of another tenant, on the same parts."""
-        other = World(self.bootstrap, self.clickhouse, self.redis, f"t-{uuid4().hex[:8]}")
-        other.feed, other.publisher = self.feed, self.publisher
-        return other
-
-    async def erase(self, mode: ErasureMode = "anonymise", **parts: object) -> ErasureReport:
-        return await self.eraser(**parts).erase(self.ann, mode, wait_s=0)
-
-    async def fill(self) -> list[RequestLog]:
-        logs = [self.log(subject, number) for number, subject in enumerate((self.ann, self.bob, self.ann))]
-        await self.store(logs)
-        for log in logs:
-            await self.settle(log.request_id)
-        while (await RollupRefresher(self.clickhouse).refresh()).due:
-            pass
-        return logs
-
-    def log(self, subject: Subject, number: int) -> RequestLog:
-        return make_log(
-            f"{self.tenant}-{number}",
-            tenant=self.tenant,
-            user_id=subject.user_id,
-            payload=TEXT,
-            cost_usd=COST,
-            accepted_at=NOON + timedelta(seconds=number),
-        )
-
-    async def store(self, logs: list[RequestLog], topic: str = "t") -> None:
-        writer = BatchWriter(self.clickhouse, self.publisher, SinkStatus(), erasures=self.feed)
-        records = tuple(make_record(offset, log) for offset, log in enumerate(logs))
-        bounds = OffsetRange(0, len(logs) - 1)
-        await writer.write(
-            SinkBatch(topic=f"{self.tenant}.{topic}", partition=0, range=bounds, records=records)
-        )
-
-    async def register(self, request_id: str) -> None:
-        await self.registry.register(
-            request_id,
-            tenant=self.tenant,
-            body="print",
-            origin="o",
-            running=True,
-            reply_to=ReplyAddress(topic="llm.replies.v1"),
-        )
-
-    async def settle(self, request_id: str) -> None:
-        await self.register(request_id)
-        reply = Reply(request_id=request_id, status=Status.ANSWERED, content="Hello Ann", cost_usd=COST)
-        await self.registry.begin_settle(reply, tenant=self.tenant)
-        await self.registry.finish_settle(request_id)
-
-    async def content(self, request_id: str) -> str:
-        state = await self.registry.find(request_id)
-        assert state is not None
-        assert state.reply is not None
-        return state.reply.content
-
-    async def users(self, table: str = "requests_raw") -> dict[str, int]:
-        sql = f"SELECT user_id, count() AS n FROM {table} WHERE tenant = {{tenant:String}} GROUP BY user_id"
-        rows = await self.clickhouse.query(sql, {"tenant": self.tenant})
-        return {row["user_id"]: row["n"] for row in rows}
-
-    async def cost(self) -> Decimal:
-        [row] = await self.clickhouse.query("SELECT sum(cost_usd) AS usd FROM requests")
-        return Decimal(row["usd"])
-
-
-@pytest.fixture(autouse=True)
-def looking_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for the end of a mutation more often than in service: these are over within milliseconds."""
-    monkeypatch.setattr("analytics.erasure.row_eraser._POLL_S", 0.02)
-
-
-@pytest.fixture
-async def world(
-    kafka_bootstrap: str, clickhouse: ClickHouse, redis: Redis, tenant: str
-) -> AsyncIterator[World]:
-    world = World(kafka_bootstrap, clickhouse, redis, tenant)
-    async with world.publisher, world.feed:
-        yield world
 
 
 def found(report: ErasureReport) -> dict[str, int]:
     return {place.name: place.found for place in report.places if place.found}
-
-
-def left(report: ErasureReport) -> dict[str, int]:
-    return {place.name: place.left for place in report.places if place.left}
 
 
 EVERYTHING = {
@@ -207,42 +67,6 @@ async def test_an_unknown_user_is_put_on_the_list_all_the_same(world: World) -> 
     assert await world.users() == {report.pseudonym: 1}
 
 
-@pytest.mark.timeout(600)  # a dozen whole erasures, on a machine that may be busy
-@pytest.mark.parametrize("mode", ["anonymise", "delete"])
-async def test_killed_anywhere_it_is_run_again(world: World, mode: ErasureMode) -> None:
-    """After each question and each change to a part: the next run finds the rest."""
-    steps = 0
-    while await _killed_after(steps, world, mode):
-        world = world.another()
-        steps += 1
-    assert steps >= 9  # so many questions and changes there are at least
-
-
-async def _killed_after(steps: int, world: World, mode: ErasureMode) -> bool:
-    """Kill an erasure after so many steps, run it again, and look; return whether it got that far."""
-    await world.fill()
-    dying = _dying_after(steps)
-    killed = True
-    parts = {
-        "publisher": _Dying(world.publisher, dying),
-        "redis": _Dying(RedisEraser(world.redis), dying),
-        "rows": _Dying(RowEraser(world.clickhouse), dying),
-        "rollup": _Dying(UsersRollup(world.clickhouse), dying),
-    }
-    with suppress(Killed):
-        await world.erase(mode, **parts)
-        killed = False
-    # What ClickHouse has lost by then is found on Kafka, as in reality.
-    world.on_kafka = {f"{world.tenant}-0", f"{world.tenant}-2"}
-    report = await world.erase(mode)
-    assert (report.verdict, left(report)) == (ErasureVerdict.ERASED, {})
-    others = {report.pseudonym} if mode == "anonymise" else set()
-    assert set(await world.users()) == {world.bob.user_id} | others
-    assert set(await world.users("rollup_users_1d")) == {world.bob.user_id} | others
-    assert [await world.content(f"{world.tenant}-{number}") for number in range(3)] == ["", "Hello Ann", ""]
-    return killed
-
-
 async def test_requests_under_way_are_waited_for(world: World) -> None:
     """What they leave when they end is erased as well."""
     await world.fill()
@@ -268,31 +92,3 @@ async def test_deleted_users_are_not_anonymised_afterwards(world: World) -> None
     assert set(await world.users()) == {world.bob.user_id}
     with pytest.raises(AlreadyDeleted, match="--mode delete"):
         await world.erase("anonymise")
-
-
-def _dying_after(steps: int) -> Callable[[], None]:
-    """Return what dies when it is called for the n-th time."""
-    calls = iter(range(steps + 1))
-
-    def count() -> None:
-        if next(calls, None) == steps:
-            raise Killed
-
-    return count
-
-
-class _Dying:
-    """A part whose every call may be the last thing that the process does."""
-
-    def __init__(self, part: object, count: Callable[[], None]) -> None:
-        self._part, self._count = part, count
-
-    def __getattr__(self, name: str) -> object:
-        call = getattr(self._part, name)
-
-        async def then_die(*args: object, **kwargs: object) -> object:
-            answer = await call(*args, **kwargs)
-            self._count()
-            return answer
-
-        return then_die
