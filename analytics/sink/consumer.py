@@ -23,7 +23,10 @@ from streams.tasks import unless_stopped
 
 log = structlog.get_logger(__name__)
 
-FETCH_WAIT_MS = 50
+#: Rows wait for others anyway, and an answer to a fetch costs broker and sink the same for one as for many.
+FETCH_WAIT_MS = 250
+_FETCH_MIN_BYTES = 32 * 1024
+_POLL_MS = 100
 _POLL_RECORDS = 2_000
 _NOWHERE = TopicPartition("", 0)
 _FETCH_BYTES_PER_PARTITION = 1024 * 1024  # a larger record still comes, alone
@@ -36,7 +39,7 @@ class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a consumer reads, and as whom.
 
     `instance_id` is the replica's stable name in the group; `auth` tells which records Headrace wrote;
-    `fetch_wait_ms` is how long a broker holds a fetch that it has no records for.
+    `fetch_wait_ms` is how long a broker holds a fetch for which it has less than `fetch_min_bytes`.
     """
 
     bootstrap: str
@@ -46,6 +49,7 @@ class ConsumerConfig(msgspec.Struct, frozen=True, kw_only=True):
     auth: RecordAuth = UNSIGNED
     kafka_timeout_s: float = 15.0
     fetch_wait_ms: int = FETCH_WAIT_MS
+    fetch_min_bytes: int = 1
 
     @classmethod
     def of(cls, settings: Settings, spec: ConsumerSpec, **given: Any) -> Self:
@@ -68,6 +72,7 @@ class SinkConfig(ConsumerConfig, frozen=True, kw_only=True):
     written.
     """
 
+    fetch_min_bytes: int = _FETCH_MIN_BYTES
     batch: BatchLimits
     buffer_bytes: int = 16 * 1024 * 1024
 
@@ -119,6 +124,7 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
             max_partition_fetch_bytes=_FETCH_BYTES_PER_PARTITION,
             fetch_max_wait_ms=config.fetch_wait_ms,
+            fetch_min_bytes=config.fetch_min_bytes,
         )
         starting = start_client(consumer, timeout_s=config.kafka_timeout_s)
         try:
@@ -128,7 +134,7 @@ class BatchConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._consumer = consumer
 
     async def _fetch(
-        self, wanted: Collection[TopicPartition], *, wait_ms: int = FETCH_WAIT_MS
+        self, wanted: Collection[TopicPartition], *, wait_ms: int = _POLL_MS
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """Return what has come of the wanted partitions, after `wait_ms` at the latest.
 
