@@ -41,8 +41,8 @@ _REMEMBERED = 1024
 class MiniLmEmbedder:
     """Turns texts into unit vectors, so that a dot product is the cosine, on a thread of its own.
 
-    One by one, because a vector must not depend on the texts it is asked for with: in int8 a batch gains
-    next to nothing on one thread, and padding would cost.
+    One by one, because a vector must not depend on the texts it is asked for with. On one thread a batch of
+    texts with the same number of tokens would save up to a third (measured), and padding would cost that.
     """
 
     def __init__(self, session: Any, tokenizer: "Tokenizer", static_table: Vectors, *, name: str) -> None:
@@ -106,7 +106,7 @@ class MiniLmEmbedder:
     def static_vector(self, text: str) -> Vectors | None:
         """Return the static unit vector of `text`, or None where `embed` would not read all of it.
 
-        Takes some 50 µs on the caller's thread, a few ms at the limit of 256 tokens and more. None also where
+        Takes some 100 µs on the caller's thread, a few ms at the limit of 256 tokens and more. None also where
         the text has no token: it has no direction.
         """
         if len(text) > _MAX_CHARACTERS:
