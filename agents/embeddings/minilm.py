@@ -106,8 +106,8 @@ class MiniLmEmbedder:
     def static_vector(self, text: str) -> Vectors | None:
         """Return the static unit vector of `text`, or None where `embed` would not read all of it.
 
-        Takes some 100 µs on the caller's thread, a few ms from the limit of 256 tokens on. None also where the
-        text has no token: it has no direction.
+        Takes some 100 µs on the caller's thread, a few ms from the limit of 256 tokens on. None also where
+        the text has no token: it has no direction.
         """
         if len(text) > _MAX_CHARACTERS:
             return None
