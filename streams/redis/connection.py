@@ -53,7 +53,8 @@ def connect(url: str, *, timeout_s: float = 2.0) -> PipeliningRedis:
         # an outage the first command on each pooled connection would fail.
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
-    return PipeliningRedis.from_pool(pool)
+    client: PipeliningRedis = PipeliningRedis.from_pool(pool)  # type: ignore[assignment]  # it says `Redis`
+    return client
 
 
 @contextmanager

@@ -76,7 +76,8 @@ class PipeliningRedis(Redis):
 
     async def _replies(self, batch: list[_Command]) -> list[Any]:
         if len(batch) == 1:
-            return [await super().execute_command(*batch[0].args, **batch[0].options)]
+            (only,) = batch
+            return [await super().execute_command(*only.args, **only.options)]  # type: ignore[no-untyped-call]
         async with self.pipeline(transaction=False) as pipe:
             for command in batch:
                 pipe.execute_command(*command.args, **command.options)
