@@ -20,7 +20,7 @@ from rich.table import Table
 from headrace.cli.console import DEFAULT_DATA_DIR, AsJson, DataDir, fail, out, print_json, progress
 from headrace.cli.send import run_demo
 from headrace.embedded.data_dir import OWNER_ONLY
-from headrace.up.home import Endpoints, Home, NotRunning, UpStatus
+from headrace.up.home import Endpoints, Home, NotRunning, UpStatus, start_after_boot_s
 from headrace.up.stack import Options, Stack
 from streams.telemetry import configure_logging, without_credentials
 
@@ -80,11 +80,12 @@ def _run(home: Home, options: Options, *, demo: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    started_at, ready = time.time(), False
+    began_s, ready = time.monotonic(), False
+    start_s = start_after_boot_s(os.getpid())
 
     def note() -> None:
         status = UpStatus(
-            supervisor_pid=os.getpid(), started_at=started_at, ready=ready, processes=stack.processes()
+            supervisor_pid=os.getpid(), supervisor_start_s=start_s, ready=ready, processes=stack.processes()
         )
         with noting:
             home.write("status", status)
@@ -99,7 +100,7 @@ def _run(home: Home, options: Options, *, demo: bool) -> None:
         ready = True
         home.write("endpoints", endpoints)
         note()
-        progress(f"ready after {time.time() - started_at:.1f} s")
+        progress(f"ready after {time.monotonic() - began_s:.1f} s")
         if demo:
             run_demo(endpoints, simulated=stack.simulated)
         _show_endpoints(endpoints, home)

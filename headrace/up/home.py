@@ -61,10 +61,10 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UpStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of a running `headrace up`."""
+    """The whole of a running `headrace up`; `supervisor_start_s` is its `start_after_boot_s`."""
 
     supervisor_pid: int
-    started_at: float
+    supervisor_start_s: float
     ready: bool
     processes: tuple[ProcessStatus, ...]
 
@@ -169,10 +169,24 @@ class Home:
             (self.path / name).unlink(missing_ok=True)
 
 
+#: The time of the boot is known in whole seconds only.
+_START_TOLERANCE_S = 2.0
+
+
+def start_after_boot_s(pid: int) -> float:
+    """Return when a process started, in seconds after the machine's boot. Raises `psutil.Error`.
+
+    Not a time of day: a machine that slept, or whose clock was set, finds that every process started at
+    another one.
+    """
+    return psutil.Process(pid).create_time() - psutil.boot_time()
+
+
 def _is_supervisor(status: UpStatus) -> bool:
     """Whether the supervisor that wrote the status still lives, and its pid was not given to another."""
     try:
-        process = psutil.Process(status.supervisor_pid)
-        return process.is_running() and process.create_time() <= status.started_at + 1.0
+        start_s = start_after_boot_s(status.supervisor_pid)
+        running = psutil.Process(status.supervisor_pid).is_running()
     except psutil.Error:
         return False
+    return running and abs(start_s - status.supervisor_start_s) <= _START_TOLERANCE_S

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +15,7 @@ from typer.testing import CliRunner, Result
 from analytics.reports.catalogue import Catalogue
 from headrace.cli.app import build_app
 from headrace.embedded.process import free_port
-from headrace.up.home import Endpoints, Home, UpStatus
+from headrace.up.home import Endpoints, Home, UpStatus, start_after_boot_s
 from tests.headrace.cli.stored_requests import stored_requests
 
 integration = pytest.mark.integration
@@ -217,7 +216,13 @@ def test_beside_a_running_up_no_variable_is_needed(
         ),
     )
     home.write(
-        "status", UpStatus(supervisor_pid=os.getpid(), started_at=time.time(), ready=True, processes=())
+        "status",
+        UpStatus(
+            supervisor_pid=os.getpid(),
+            supervisor_start_s=start_after_boot_s(os.getpid()),
+            ready=True,
+            processes=(),
+        ),
     )
     database = {"HEADRACE_CLICKHOUSE_DATABASE": stored["HEADRACE_CLICKHOUSE_DATABASE"]}
     result = run("cost_totals", *JANUARY, "-f", "json", "--data-dir", str(tmp_path), environ=database)

@@ -1,13 +1,12 @@
 """Where commands find Kafka, Redis and ClickHouse."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from headrace.up.environment import connection_settings
-from headrace.up.home import Endpoints, Home, UpStatus
+from headrace.up.home import Endpoints, Home, UpStatus, start_after_boot_s
 from streams.errors import ConfigurationError
 
 NAMES = ("HEADRACE_KAFKA_BOOTSTRAP", "HEADRACE_REDIS_URL", "HEADRACE_CLICKHOUSE_URL")
@@ -39,7 +38,13 @@ def home(tmp_path: Path) -> Path:
         ),
     )
     made.write(
-        "status", UpStatus(supervisor_pid=os.getpid(), started_at=time.time(), ready=True, processes=())
+        "status",
+        UpStatus(
+            supervisor_pid=os.getpid(),
+            supervisor_start_s=start_after_boot_s(os.getpid()),
+            ready=True,
+            processes=(),
+        ),
     )
     return made.path
 

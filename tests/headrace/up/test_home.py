@@ -2,19 +2,19 @@
 
 import os
 import stat
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from headrace.up.home import AlreadyRunning, Home, NotRunning, ProcessStatus, UpStatus
+from headrace.up.home import AlreadyRunning, Home, NotRunning, ProcessStatus, UpStatus, start_after_boot_s
 from streams.webhooks.signing import signing_keys
 
 
-def status(pid: int, started_at: float) -> UpStatus:
+def status(pid: int = os.getpid(), *, start_s: float | None = None) -> UpStatus:
     return UpStatus(
         supervisor_pid=pid,
-        started_at=started_at,
+        supervisor_start_s=start_after_boot_s(os.getpid()) if start_s is None else start_s,
         ready=False,
         processes=(ProcessStatus(role="kafka", state="running", pid=1),),
     )
@@ -62,20 +62,32 @@ def test_a_status_of_a_dead_supervisor_does_not_count(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with pytest.raises(NotRunning, match="headrace up"):
         home.status()
-    home.write("status", status(2**22 + 1, time.time()))
+    home.write("status", status(2**22 + 1))
     with pytest.raises(NotRunning):
         home.status()
-    home.write("status", status(os.getpid(), started_at=1.0))
+    home.write("status", status(start_s=1.0))
     with pytest.raises(NotRunning):
         home.status()
-    home.write("status", status(os.getpid(), time.time()))
+    home.write("status", status())
     assert home.status().processes[0].role == "kafka"
+
+
+def test_a_machine_that_slept_or_set_its_clock_still_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel then tells another time of the boot, and psutil another one of every process's start."""
+    home = Home(tmp_path)
+    home.write("status", status())
+    booted_at = psutil.boot_time()
+    for jump_s in (3_600.0, -3_600.0):
+        monkeypatch.setattr("psutil._pslinux.boot_time", lambda jump_s=jump_s: booted_at + jump_s)
+        assert home.status().supervisor_pid == os.getpid()
 
 
 def test_endpoints_are_not_given_before_everything_is_ready(tmp_path: Path) -> None:
     """A script that waits for the endpoints waits for the whole system."""
     home = Home(tmp_path)
-    home.write("status", status(os.getpid(), time.time()))
+    home.write("status", status())
     with pytest.raises(NotRunning, match="still starting"):
         home.endpoints()
 
