@@ -155,9 +155,10 @@ def forged_rows(home: Home, request_ids: set[str]) -> list[str]:
     """Return what is wrong in ClickHouse: forged rows, and those of the witness that are not its own."""
     found = []
     for (table,) in _sql(home, _TABLES):
-        ((count,),) = _sql(home, f"SELECT count() FROM `{table}` WHERE toString(tuple(*)) LIKE '%{MARK}%'")
-        if int(count):
-            found.append(f"{count} forged rows in {table}")
+        # No row: it was a staging table of the rollups, and is gone.
+        for (count,) in _sql(home, f"SELECT count() FROM `{table}` WHERE toString(tuple(*)) LIKE '%{MARK}%'"):
+            if int(count):
+                found.append(f"{count} forged rows in {table}")
     rows = _sql(home, f"SELECT request_id, user_id, status FROM requests WHERE tenant = '{TENANT}'")
     theirs = sorted(map(str, request_ids))
     if sorted(row[0] for row in rows) != theirs:
