@@ -16,7 +16,6 @@ import platform
 import random
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ import redis
 from bench.chaos.system import System
 from bench.kafka_load import KafkaLoad
 from bench.side_by_side.questions import new_questions, text_of_bytes
-from bench.worker_cpu import cpu_seconds, idle_shares, resident_mib, worker_pids
+from bench.worker_cpu import cpu_use, resident_mib, worker_pids
 
 _WARM_UP = 150
 _TIMEOUT_S = 540.0
@@ -47,7 +46,6 @@ _COLUMNS = (
     "worker MiB",
     "Kafka KiB",
     "Redis KiB",
-    "not answered",
     "not answered",
 )
 
@@ -109,27 +107,26 @@ async def _measure(system: System, partitions: int, size: int, options: argparse
     async with KafkaLoad(system.endpoints.kafka, partitions=partitions, ask=_asker(size)) as load:
         await load.steady(_WARM_UP if size < 10_000 else 20, in_flight=in_flight, timeout_s=_TIMEOUT_S)
         await asyncio.sleep(_SETTLE_S)
-        pids = worker_pids(system)
-        idle = await idle_shares(pids)
-        before, began, stored = cpu_seconds(pids), time.monotonic(), stored_bytes(system)
-        await load.steady(requests, in_flight=in_flight, timeout_s=_TIMEOUT_S)
-        elapsed = time.monotonic() - began
-        await asyncio.sleep(_SETTLE_S)
-        after = cpu_seconds(pids)
+        pids, stored = worker_pids(system), stored_bytes(system)
+        use = await cpu_use(pids, lambda: load.steady(requests, in_flight=in_flight, timeout_s=_TIMEOUT_S))
     others = sum(count for status, count in load.statuses.items() if status != "answered")
     gross = {_kind(role): 0.0 for role in pids}
     net = dict(gross)
     for role in pids:
-        used = after[role] - before[role]
-        gross[_kind(role)] += 1000 * used / requests
-        net[_kind(role)] += 1000 * max(0.0, used - idle[role] * (elapsed + _SETTLE_S)) / requests
+        gross[_kind(role)] += 1000 * use.gross_s[role] / requests
+        net[_kind(role)] += 1000 * use.net_s[role] / requests
     for each in (gross, net):
         each.pop("simulator", None)
     grown = [(now - then) / requests / _KIB for then, now in zip(stored, stored_bytes(system), strict=True)]
     memory = sum(mib for role, mib in resident_mib(pids).items() if _kind(role) == "worker")
     named = [net["worker"], net["kafka"], net["redis"], sum(net.values()), sum(gross.values())]
     stored_kib = [f"{each:.1f}" for each in grown]
-    cells = [f"{requests / elapsed:.0f}", *(f"{each:.2f}" for each in named), f"{memory:.0f}", *stored_kib]
+    cells = [
+        f"{requests / use.elapsed_s:.0f}",
+        *(f"{each:.2f}" for each in named),
+        f"{memory:.0f}",
+        *stored_kib,
+    ]
     return " | ".join([*cells, str(others)])
 
 

@@ -15,9 +15,10 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from bench.chaos.system import System
@@ -64,26 +65,27 @@ async def measure(system: System, options: argparse.Namespace) -> int:
         await load.steady(_WARM_UP, in_flight=options.in_flight, timeout_s=_TIMEOUT_S)
         await asyncio.sleep(_SETTLE_S)
         pids = worker_pids(system)
-        idle = await idle_shares(pids)
-        profiler = Profiler(options.py_spy, pids[_WORKER]) if options.py_spy else None
+        profiler: Profiler | None = None
+
+        async def work() -> None:
+            nonlocal profiler
+            profiler = Profiler(options.py_spy, pids[_WORKER]) if options.py_spy else None
+            await load.steady(options.requests, in_flight=options.in_flight, timeout_s=_TIMEOUT_S)
+
         redis_before = await redis_work(system)
-        before, started = cpu_seconds(pids), time.monotonic()
-        await load.steady(options.requests, in_flight=options.in_flight, timeout_s=_TIMEOUT_S)
-        elapsed = time.monotonic() - started
-        await asyncio.sleep(_SETTLE_S)
-        after, redis_after = cpu_seconds(pids), await redis_work(system)
+        use = await cpu_use(pids, work)
+        redis_after = await redis_work(system)
         profile = profiler.finish() if profiler else []
         rss = resident_mib(pids)
     print(f"{platform.machine()}, Python {platform.python_version()}, 1 worker process")
-    print(f"{options.requests} requests, {options.in_flight} in flight: {options.requests / elapsed:.0f} /s")
+    rate = options.requests / use.elapsed_s
+    print(f"{options.requests} requests, {options.in_flight} in flight: {rate:.0f} /s")
     print(f"{'process':16}{'CPU ms/request':>16}{'without idle':>14}{'idle ms/s':>11}{'RSS MiB':>9}")
+    per_request = 1000 / options.requests
     for role in pids:
-        used = after[role] - before[role]
-        net = max(0.0, used - idle[role] * (elapsed + _SETTLE_S))
-        per_request = 1000 / options.requests
         print(
-            f"{role:16}{used * per_request:16.2f}{net * per_request:14.2f}"
-            f"{1000 * idle[role]:11.0f}{rss[role]:9.0f}"
+            f"{role:16}{use.gross_s[role] * per_request:16.2f}{use.net_s[role] * per_request:14.2f}"
+            f"{1000 * use.idle[role]:11.0f}{rss[role]:9.0f}"
         )
     for what, number in redis_after.items():
         print(f"Redis {what}: {(number - redis_before[what]) / options.requests:.1f} a request")
@@ -92,12 +94,28 @@ async def measure(system: System, options: argparse.Namespace) -> int:
     return 0 if set(load.statuses) == {"answered"} else 1
 
 
-async def idle_shares(pids: Mapping[str, int]) -> dict[str, float]:
-    """Return how many seconds of CPU time each process uses a second while nothing is asked."""
-    before = cpu_seconds(pids)
+class CpuUse(msgspec.Struct, frozen=True, kw_only=True):
+    """CPU time by role: `gross_s`, and `net_s` without what it takes idle; `idle` is that share of a core."""
+
+    elapsed_s: float
+    gross_s: Mapping[str, float]
+    net_s: Mapping[str, float]
+    idle: Mapping[str, float]
+
+
+async def cpu_use(pids: Mapping[str, int], work: Callable[[], Awaitable[None]]) -> CpuUse:
+    """Measure the idle processes, then those that `work` keeps busy and the moments after it."""
+    idle_before = cpu_seconds(pids)
     await asyncio.sleep(_IDLE_S)
+    before, began = cpu_seconds(pids), time.monotonic()
+    await work()
+    elapsed_s = time.monotonic() - began
+    await asyncio.sleep(_SETTLE_S)
     after = cpu_seconds(pids)
-    return {role: (after[role] - before[role]) / _IDLE_S for role in pids}
+    idle = {role: (before[role] - idle_before[role]) / _IDLE_S for role in pids}
+    gross_s = {role: after[role] - before[role] for role in pids}
+    net_s = {role: max(0.0, gross_s[role] - idle[role] * (elapsed_s + _SETTLE_S)) for role in pids}
+    return CpuUse(elapsed_s=elapsed_s, gross_s=gross_s, net_s=net_s, idle=idle)
 
 
 async def redis_work(system: System) -> dict[str, int]:
