@@ -70,6 +70,8 @@ async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, object])
 
 async def event_within(event: asyncio.Event, seconds: float) -> bool:
     """Wait for an event, for so many seconds at most. Return whether it is set."""
+    if event.is_set():  # no timer is needed
+        return True
     try:
         async with asyncio.timeout(max(seconds, 0.0)):
             await event.wait()

@@ -179,4 +179,4 @@ class RecordBatch:
 
     async def ended_within(self, seconds: float) -> bool:
         """Wait until the work on all of them is over, for so long at most; return whether it is."""
-        return self._ended.is_set() or await event_within(self._ended, seconds)
+        return await event_within(self._ended, seconds)

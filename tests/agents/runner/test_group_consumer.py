@@ -316,3 +316,20 @@ async def test_progress_is_of_the_present_assignment(member: Callable[..., Membe
     await revoke(it)
     assert (it.consumer.is_rebalancing, it.consumer.progress()) == (True, ())
     assert it.consumer.rebalances == 1
+
+
+async def test_records_collect_while_a_batch_is_worked_on(
+    member: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next batch is asked for once every record of the one before is over."""
+    monkeypatch.setattr("agents.runner.group_consumer._COLLECT_S", 3600.0)
+    it = member()
+    it.kafka.join()
+    batch = await it.fetch(10, 11)
+    it.kafka.fetches.put_nowait({P0: [SimpleNamespace(topic="t", partition=0, offset=12)]})
+    batch.end_one()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(it.batches) == 1
+    batch.end_one()
+    await until(lambda: len(it.batches) == 2)
