@@ -9,8 +9,9 @@ import pytest
 from bench.chaos.system import System
 from bench.cpu_guard import rounds
 
-#: The worker's CPU time a request in units of the reference work (`bench/cpu_guard.py`), and 45 % more.
-LIMIT = 1.45 * 12
+#: The worker's CPU time a request in units of the reference work (`bench/cpu_guard.py`), which was 3.7 in the
+#: middle of eight rounds, quiet and beside six busy loops: 45 % more than the dearest of them.
+LIMIT = 1.45 * 4.6
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
