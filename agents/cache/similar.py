@@ -32,7 +32,7 @@ class Nearest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimilarQuestions:
-    """Looks for the nearest question in the cache. Raises `TransientFault` where Redis or MiniLM fails."""
+    """Finds the nearest question among candidates. Raises `TransientFault` where Redis or MiniLM fails."""
 
     def __init__(self, cache: AnswerCache, embedder: MiniLmEmbedder) -> None:
         self._cache = cache
@@ -46,12 +46,15 @@ class SimilarQuestions:
         vector = self._embedder.static_vector(slot.text)
         return slot if vector is None else msgspec.structs.replace(slot, static_vector=vector.tobytes())
 
-    async def nearest(self, slot: CacheSlot, may_serve: Callable[[CachedAnswer], bool]) -> Nearest:
-        """Return the nearest question whose answer may be given: `may_serve` and the veto agree."""
+    async def nearest(
+        self,
+        slot: CacheSlot,
+        found: Sequence[CacheCandidate],
+        may_serve: Callable[[CachedAnswer], bool],
+    ) -> Nearest:
+        """Return the nearest of what was found whose answer may be given: `may_serve` and the veto agree."""
         candidates = [
-            each
-            for each in await self._cache.similar(slot, least=STATIC_THRESHOLD)
-            if may_serve(each.answer) and veto(slot.text, each.answer.text) is None
+            each for each in found if may_serve(each.answer) and veto(slot.text, each.answer.text) is None
         ]
         if not candidates:
             return Nearest(slot=slot)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from agents.cache.similar import SimilarQuestions
+from agents.cache.similar import STATIC_THRESHOLD, SimilarQuestions
 from agents.cache.slot import cache_slot
 from agents.checks.output_policy import OutputPolicy
 from agents.embeddings.minilm import MiniLmEmbedder
@@ -60,6 +60,15 @@ class _Rendered(msgspec.Struct, frozen=True, kw_only=True):
     prompt: PromptRef | None = None
 
 
+class _LookedUp(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look into the cache gave. `slot` has the vectors that were computed for it."""
+
+    slot: CacheSlot
+    lookup: CacheLookup
+    answer: CachedAnswer | None = None
+    miss_noted: bool = False
+
+
 class CacheStage:
     """Renders the prompt and answers from the cache where an earlier answer is right.
 
@@ -105,14 +114,15 @@ class CacheStage:
         if slot is None or not wanted.store:
             return self._miss(envelope, rendered, None, _BYPASS)
         asker = f"{envelope.request_id}:{envelope.replay}"
-        slot, lookup, answer = await self._look_up(slot, rendered.messages, asker, wanted)
-        if answer is not None:
-            return _hit(envelope, lookup, answer)
-        try:
-            await self._cache.note_miss(asker)
-        except StoreUnavailable as fault:
-            log.warning("cache.miss_not_noted", request=asker, error=str(fault))
-        return self._miss(envelope, rendered, slot, lookup)
+        looked_up = await self._look_up(slot, rendered.messages, asker, wanted)
+        if looked_up.answer is not None:
+            return _hit(envelope, looked_up.lookup, looked_up.answer)
+        if not looked_up.miss_noted:
+            try:
+                await self._cache.note_miss(asker)
+            except StoreUnavailable as fault:
+                log.warning("cache.miss_not_noted", request=asker, error=str(fault))
+        return self._miss(envelope, rendered, looked_up.slot, looked_up.lookup)
 
     async def delivered(self, delivery: Delivery[RequestGuarded]) -> None:
         """Nothing to note: a miss was noted before it was sent, and a second hit does no harm."""
@@ -136,7 +146,7 @@ class CacheStage:
 
     async def _look_up(
         self, slot: CacheSlot, messages: tuple[Message, ...], asker: str, wanted: CacheDirectives
-    ) -> tuple[CacheSlot, CacheLookup, CachedAnswer | None]:
+    ) -> _LookedUp:
         """Look for an answer. Where Redis or the embedder fails, the result is a miss.
 
         A record that is delivered again after its miss was sent is a miss again, whatever is in the cache by
@@ -144,25 +154,28 @@ class CacheStage:
         """
         missed = CacheLookup(kind=CacheKind.MISS) if wanted.read else _BYPASS
         try:
-            answer, missed_before = None, True
-            if wanted.read:
-                answer, missed_before = await self._cache.exact(slot, asker=asker)
-            if answer is not None and not missed_before and self._is_fresh(answer, wanted.max_age_s):
-                return slot, self._found(CacheKind.EXACT, 1.0, answer), answer
             # After tools have acted, a question is about their results.
-            if self._similar is None or any(each.role == "tool" or each.tool_calls for each in messages):
-                return slot, missed, None
-            slot = self._similar.with_static_vector(slot)
-            if missed_before:
-                return slot, missed, None
-            nearest = await self._similar.nearest(slot, lambda each: self._is_fresh(each, wanted.max_age_s))
+            if self._similar and not any(each.role == "tool" or each.tool_calls for each in messages):
+                slot = self._similar.with_static_vector(slot)
+            if not wanted.read:
+                return _LookedUp(slot=slot, lookup=missed)
+            found = await self._cache.look_up(slot, asker=asker, least=STATIC_THRESHOLD)
+            if found.exact is not None and self._is_fresh(found.exact, wanted.max_age_s):
+                lookup = self._found(CacheKind.EXACT, 1.0, found.exact)
+                return _LookedUp(slot=slot, lookup=lookup, answer=found.exact)
+            if self._similar is None or not found.similar:
+                return _LookedUp(slot=slot, lookup=missed, miss_noted=found.missed)
+            nearest = await self._similar.nearest(
+                slot, found.similar, lambda each: self._is_fresh(each, wanted.max_age_s)
+            )
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
-            return slot, missed, None
+            return _LookedUp(slot=slot, lookup=missed)
         cosine, answer = nearest.cosine, nearest.answer
         if answer is not None and cosine is not None and cosine >= self._settings.threshold:
-            return nearest.slot, self._found(CacheKind.SEMANTIC, cosine, answer), answer
-        return nearest.slot, msgspec.structs.replace(missed, similarity=cosine), None
+            lookup = self._found(CacheKind.SEMANTIC, cosine, answer)
+            return _LookedUp(slot=nearest.slot, lookup=lookup, answer=answer)
+        return _LookedUp(slot=nearest.slot, lookup=msgspec.structs.replace(missed, similarity=cosine))
 
     def _found(self, kind: CacheKind, similarity: float, answer: CachedAnswer) -> CacheLookup:
         return CacheLookup(

@@ -38,10 +38,18 @@ _SHRINK_BY = 2_048
 _MISS_TTL_S = 24 * 3600
 
 
-# What is found without an answer has expired: it leaves the vector set.
-_SIMILAR = """
-local vectors, vector, most, least, prefix = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local found, similar = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most), {}
+# Returns whether the miss is noted, the answer, and the similar entries. Where nothing is found, it notes the
+# miss. A similar entry without an answer has expired: it leaves the vector set.
+_LOOK_UP = """
+local answer, missed, vectors = KEYS[1], KEYS[2], KEYS[3]
+local vector, most, least, prefix, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+if redis.call('EXISTS', missed) == 1 then return {1, false, {}} end
+local exact = redis.call('GET', answer)
+if exact then return {0, exact, {}} end
+local found, similar = {}, {}
+if vector ~= '' then
+  found = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most)
+end
 for place = 1, #found, 2 do
   local name, score = found[place], found[place + 1]
   if tonumber(score) < least then break end
@@ -52,7 +60,9 @@ for place = 1, #found, 2 do
     redis.call('VREM', vectors, name)
   end
 end
-return similar
+if #similar > 0 then return {0, false, similar} end
+redis.call('SET', missed, '', 'EX', ttl)
+return {1, false, {}}
 """
 
 # Takes entries out of an index and counts what is left. The index is one key: what it names leaves after it.
@@ -130,6 +140,17 @@ class CacheCandidate(msgspec.Struct, frozen=True, kw_only=True):
     vector: bytes | None = None
 
 
+class CacheFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cache has for a question: an answer to exactly it, or entries near it, highest cosine first.
+
+    `missed`: it is noted that the request goes to a model, so it must not be answered from the cache as well.
+    """
+
+    exact: CachedAnswer | None = None
+    similar: tuple[CacheCandidate, ...] = ()
+    missed: bool = False
+
+
 class AnswerCache:
     """The cache's store. Every method raises `StoreUnavailable` where Redis does not answer.
 
@@ -151,39 +172,36 @@ class AnswerCache:
         self._ttl_s = ttl_s
         self._max_entries = max_entries
         self._clock = clock
-        self._similar: Any = self._redis.register_script(_SIMILAR)
+        self._look_up: Any = self._redis.register_script(_LOOK_UP)
         self._put: Any = self._redis.register_script(_PUT)
         self._shrink = self._redis.register_script(_SHRINK)
 
-    async def exact(self, slot: CacheSlot, *, asker: str) -> tuple[CachedAnswer | None, bool]:
-        """Return the answer to exactly this query, and whether `note_miss` was called for this asker."""
-        with store_faults("reading the cache"):
-            data, missed = await self._redis.mget(answer_key(slot.scope, slot.exact_key), _missed_key(asker))
-        return _decode(data), missed is not None
+    async def look_up(self, slot: CacheSlot, *, asker: str, least: float) -> CacheFinding:
+        """Return what may answer a question. Similar entries have a static cosine of at least `least`.
 
-    async def note_miss(self, asker: str) -> None:
-        """Note that a request goes to a model now: it must not be answered from the cache as well."""
-        with store_faults("noting a miss of the cache"):
-            await self._redis.set(_missed_key(asker), b"", ex=_MISS_TTL_S)
-
-    async def similar(self, slot: CacheSlot, *, least: float) -> list[CacheCandidate]:
-        """Return the entries of the scope with a static cosine of at least `least`, highest first."""
-        if slot.static_vector is None:
-            return []
+        If there is nothing, the miss of this `asker` is noted in the same step. It finds nothing again then.
+        """
         # A vector set scores (cosine + 1) / 2.
-        args = [slot.static_vector, _CANDIDATES, (least + 1) / 2, answer_key(slot.scope, "")]
-        with store_faults("searching the cache"):
-            found = await self._similar(keys=[vectors_key(slot.scope)], args=args)
-        return [
+        near = [slot.static_vector or b"", _CANDIDATES, (least + 1) / 2, answer_key(slot.scope, "")]
+        keys = [answer_key(slot.scope, slot.exact_key), _missed_key(asker), vectors_key(slot.scope)]
+        with store_faults("reading the cache"):
+            missed, exact, similar = await self._look_up(keys=keys, args=[*near, _MISS_TTL_S])
+        candidates = [
             CacheCandidate(
                 name=name.decode(),
                 static_cosine=2 * float(score) - 1,
                 answer=answer,
                 vector=b64decode(attribute[1:-1]) if attribute else None,
             )
-            for name, score, data, attribute in found
+            for name, score, data, attribute in similar
             if (answer := _decode(data)) is not None
         ]
+        return CacheFinding(exact=_decode(exact), similar=tuple(candidates), missed=bool(missed))
+
+    async def note_miss(self, asker: str) -> None:
+        """Note that a request goes to a model now: it must not be answered from the cache as well."""
+        with store_faults("noting a miss of the cache"):
+            await self._redis.set(_missed_key(asker), b"", ex=_MISS_TTL_S)
 
     async def keep_vectors(self, scope: str, vectors: Mapping[str, bytes]) -> None:
         """Keep the embeddings of entries, by the entries' names, where these are still there."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
-from agents.stores.answer_cache import AnswerCache, CacheCandidate, CachedAnswer
+from agents.stores.answer_cache import AnswerCache, CacheCandidate, CachedAnswer, CacheFinding
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot
 from streams.redis import connection
@@ -72,11 +72,13 @@ def answer(text: str = "q", content: str = "a", **fields: Any) -> CachedAnswer:
 
 
 async def exact(cache: AnswerCache, where: CacheSlot) -> CachedAnswer | None:
-    return (await cache.exact(where, asker=uuid4().hex))[0]
+    return (await cache.look_up(where, asker=uuid4().hex, least=1)).exact
 
 
 async def similar(cache: AnswerCache, where: CacheSlot, least: float = -1) -> list[CacheCandidate]:
-    return await cache.similar(where, least=least)
+    """As for another question with the same vector: an exact answer is all that is returned."""
+    other = msgspec.structs.replace(where, exact_key=uuid4().hex)
+    return list((await cache.look_up(other, asker=uuid4().hex, least=least)).similar)
 
 
 async def slot(scope: str, text: str, *, vector: bool = True) -> CacheSlot:
@@ -97,13 +99,25 @@ async def test_an_answer_is_found_by_its_exact_key(cache: AnswerCache, scope: st
     assert await exact(cache, await slot(uuid4().hex, "one two")) is None
 
 
-async def test_who_was_sent_to_a_model_is_known_again(cache: AnswerCache, scope: str) -> None:
-    """By request and replay."""
+async def test_who_was_sent_to_a_model_is_known_again(cache: AnswerCache, scope: str, tenant: str) -> None:
+    """By request and replay: it finds no answer that is there meanwhile."""
     where, asker = await slot(scope, "q"), uuid4().hex
-    assert not (await cache.exact(where, asker=f"{asker}:0"))[1]
+    await cache.put(where, answer(), tenant=tenant)
+    assert not (await cache.look_up(where, asker=f"{asker}:0", least=0)).missed
     await cache.note_miss(f"{asker}:0")
-    assert (await cache.exact(where, asker=f"{asker}:0"))[1]
-    assert not (await cache.exact(where, asker=f"{asker}:1"))[1]
+    assert await cache.look_up(where, asker=f"{asker}:0", least=0) == CacheFinding(missed=True)
+    assert (await cache.look_up(where, asker=f"{asker}:1", least=0)).exact == answer()
+
+
+async def test_a_look_that_finds_nothing_notes_the_miss(cache: AnswerCache, scope: str, tenant: str) -> None:
+    """In one step; whoever finds something may still take it."""
+    where, asker, other = await slot(scope, "one two"), uuid4().hex, uuid4().hex
+    assert await cache.look_up(where, asker=asker, least=0.5) == CacheFinding(missed=True)
+    await cache.put(where, answer(), tenant=tenant)
+    assert await cache.look_up(where, asker=asker, least=0.5) == CacheFinding(missed=True)
+    for _ in range(2):
+        near = await cache.look_up(await slot(scope, "one two three"), asker=other, least=0.5)
+        assert (len(near.similar), near.missed) == (1, False)
 
 
 async def test_similar_answers_come_most_similar_first(cache: AnswerCache, scope: str, tenant: str) -> None:
@@ -259,9 +273,8 @@ async def test_without_redis_every_call_says_so(scope: str) -> None:
     away = AnswerCache(client, ttl_s=60, max_entries=5)
     where = await slot(scope, "q")
     for call in (
-        away.exact(where, asker="r-1:0"),
+        away.look_up(where, asker="r-1:0", least=0),
         away.note_miss("r-1:0"),
-        away.similar(where, least=0),
         away.keep_vectors(scope, {"q": b"1"}),
         away.put(where, answer(), tenant="t"),
     ):

@@ -6,11 +6,12 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from agents.stage import Record
-from agents.stores.answer_cache import AnswerCache, CachedAnswer
+from agents.stores.answer_cache import AnswerCache, CachedAnswer, CacheFinding
 from agents.stores.journal import journal_key
 from agents.webhooks.queue import Added, Lane, WebhookQueue, entry_key
 from headrace.ops.privacy.redis_eraser import RedisEraser
@@ -189,12 +190,11 @@ async def test_cached_answers_to_the_user_s_questions_go(redis: Redis, tenant: s
     await erase(eraser, tenant, [ann])
     assert await look(eraser, tenant, [ann]) == Counts()
     cache = AnswerCache(redis, ttl_s=600, max_entries=100)
-    assert await cache.exact(hers, asker="x") == (None, False)
-    assert await cache.similar(hers, least=-1) == []
+    assert await cache.look_up(hers, asker="x", least=-1) == CacheFinding(missed=True)
     assert await redis.exists(f"headrace:cache:vectors:{hers.scope}") == 0
-    found, _ = await cache.exact(his, asker="x")
-    assert found is not None
-    assert len(await cache.similar(his, least=-1)) == 1
+    assert (await cache.look_up(his, asker="y", least=-1)).exact is not None
+    other = msgspec.structs.replace(his, exact_key="another")
+    assert len((await cache.look_up(other, asker="y", least=-1)).similar) == 1
     assert await entries(cache, tenant) == 1
 
 
