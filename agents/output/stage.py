@@ -22,12 +22,16 @@ from streams import events, pipeline
 from streams.errors import TransientFault
 from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
 from streams.publisher import Emit
+from streams.tasks import DetachedTasks
 
 #: The text that the user gets instead of a blocked answer.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
 
 #: Paths that stay as they are: the tool's result names the call by its id.
 _KEPT = frozenset({"tool_calls[].id"})
+
+#: How long a worker that stops waits for the answers that are on their way to the cache.
+_WRITE_TIMEOUT_S = 5.0
 
 ToolCalls = tuple[dict[str, Any], ...]
 
@@ -51,6 +55,12 @@ class OutputStage:
         self._cache = cache
         self._policy = policy
         self._clock = clock
+        # An answer is written to the cache beside its way on: nobody waits for it.
+        self._writes = DetachedTasks(timeout_s=_WRITE_TIMEOUT_S)
+
+    async def aclose(self) -> None:
+        """Wait for the answers that are on their way to the cache."""
+        await self._writes.close()
 
     async def handle(self, delivery: Delivery[Completed]) -> Sequence[Emit]:
         """Return the outcome: answered, blocked, or failed for its format."""
@@ -74,7 +84,7 @@ class OutputStage:
         if problem is not None:
             return _malformed(envelope, completion, problem)
         if event.cache_slot is not None and _may_be_given_again(completion, found):
-            await self._remember(event.cache_slot, envelope, completion)
+            self._writes.start(self._remember(event.cache_slot, envelope, completion))
         return outcome_emits(envelope, Status.ANSWERED, completion=completion)
 
     async def delivered(self, delivery: Delivery[Completed]) -> None:
@@ -169,6 +179,8 @@ def _malformed(envelope: Envelope, completion: Completion, problem: str) -> Sequ
     )
 
 
-async def build(ports: WorkerPorts, _: AsyncExitStack) -> OutputStage:
+async def build(ports: WorkerPorts, resources: AsyncExitStack) -> OutputStage:
     """Return the stage."""
-    return OutputStage(ports.prompts, ports.cache, policy=OutputPolicy.from_settings(ports.settings))
+    stage = OutputStage(ports.prompts, ports.cache, policy=OutputPolicy.from_settings(ports.settings))
+    resources.push_async_callback(stage.aclose)
+    return stage

@@ -6,6 +6,9 @@ Some batches would otherwise end every consumer of their partition:
 - A batch that decompresses to gigabytes (9 KB of zstd make 300 MB), or not at all, is read as one record
   without a value, at its last offset; the header `UNREADABLE` describes it.
 
+A write to a connection that the broker has just closed is a `KafkaConnectionError` on uvloop, too, which
+raises a `RuntimeError` for it (https://github.com/aio-libs/aiokafka/issues/1038): a commit would end the worker.
+
 Importing this module patches aiokafka.
 """
 
@@ -20,8 +23,9 @@ import cramjam
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -163,6 +167,21 @@ class Records:
 
 fetcher.MemoryRecords = Records
 
+_send = AIOKafkaConnection.send
+
+
+def _send_or_break(connection: Any, *request: Any, **options: Any) -> Any:
+    """Send a request as aiokafka does; `KafkaConnectionError` where the connection was closed just now."""
+    try:
+        return _send(connection, *request, **options)
+    except RuntimeError as fault:
+        if "handler is closed" not in str(fault):
+            raise
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+        raise KafkaConnectionError(f"{connection!r} is broken: {fault}") from fault
+
+
+AIOKafkaConnection.send = _send_or_break
 
 log = structlog.get_logger(__name__)
 

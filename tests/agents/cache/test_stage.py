@@ -66,6 +66,7 @@ class Pipe:
             cache_slot=missed.cache_slot,
         )
         await self.output.handle(delivery(event, topic=COMPLETIONS))
+        await self.output.aclose()
 
 
 def words(pipe: Pipe) -> WordEmbedder:

@@ -5,9 +5,12 @@ import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.kafka.clients import start_client, stop_client
 
@@ -108,3 +111,18 @@ async def test_who_is_cancelled_while_it_connects_leaves_no_connection(kafka_boo
             assert await stop_client(consumer, timeout_s=30) is None
         del consumer, starting
     gc.collect()
+
+
+def test_a_write_to_a_closed_connection_is_a_kafka_error(kafka_bootstrap: str) -> None:
+    """On uvloop it is a RuntimeError at first, which ends a commit, a fetch or a sender, and so the worker."""
+
+    async def write() -> None:
+        host, port = kafka_bootstrap.split(":")
+        connection = await create_conn(host, int(port))
+        connection._writer.transport.abort()  # as when the broker closes it
+        await asyncio.sleep(0)  # the socket is closed, and the connection has not been told yet
+        with pytest.raises(KafkaConnectionError, match="is broken: .*handler is closed"):
+            await connection.send(MetadataRequest([]))
+        assert not connection.connected()
+
+    uvloop.run(write())
