@@ -4,12 +4,16 @@ A command that comes while nothing is under way leaves at once, with all others 
 loop. What comes until the replies are there waits, and leaves as the next pipeline. So a process that does
 one thing at a time waits no longer than without this, and a busy one writes, reads and (with
 ``appendfsync always``) syncs once for many commands.
+
+They have a connection of their own, which the pool does not know: taking one out of redis-py's pool, with a
+timer for each step, costs more than the command.
 """
 
 import asyncio
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 #: The replies of one pipeline are in memory together: at most so many cached answers of 256 KiB.
@@ -26,15 +30,22 @@ class PipeliningRedis(Redis):
     """Has at most one pipeline under way. A command gets its own reply or error, as with `Redis`.
 
     A command that blocks on the server (``BLPOP``) would hold up all others: it needs a client of its own.
-    `round_trips` counts the pipelines, `commands` the commands in them.
+    A pipeline ends within the pool's `socket_timeout`, in seconds. `round_trips` counts the pipelines.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._waiting: list[_Command] = []
         self._sending: asyncio.Task[None] | None = None
+        self._connection: Connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        self._timeout_s: float = self._connection.socket_timeout
+        self._connection.socket_timeout = None  # one timer for the whole pipeline
         self.round_trips = 0
-        self.commands = 0
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  # as its base has it
+        """Disconnect."""
+        await self._connection.disconnect()
+        await super().aclose(close_connection_pool)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command with those that wait, and return its reply."""
@@ -58,7 +69,6 @@ class PipeliningRedis(Redis):
 
     async def _send(self, batch: list[_Command]) -> None:
         self.round_trips += 1
-        self.commands += len(batch)
         try:
             replies = await self._replies(batch)
         except Exception as fault:  # noqa: BLE001  # their callers handle it
@@ -75,10 +85,21 @@ class PipeliningRedis(Redis):
                 command.reply.set_result(reply)
 
     async def _replies(self, batch: list[_Command]) -> list[Any]:
-        if len(batch) == 1:
-            (only,) = batch
-            return [await super().execute_command(*only.args, **only.options)]  # type: ignore[no-untyped-call]
-        async with self.pipeline(transaction=False) as pipe:
-            for command in batch:
-                pipe.execute_command(*command.args, **command.options)
-            return await pipe.execute(raise_on_error=False)
+        connection = self._connection
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                if connection.is_connected and await connection.can_read():
+                    await connection.disconnect()  # Redis has closed it
+                packed = connection.pack_commands([each.args for each in batch])
+                await connection.send_packed_command(packed)
+                return [await self._reply(connection, each) for each in batch]
+        except BaseException:
+            # What is still to come on it would be taken for the replies to other commands.
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _reply(self, connection: Connection, command: _Command) -> Any:
+        try:
+            return await self.parse_response(connection, command.args[0], **command.options)
+        except ResponseError as refused:  # its own caller's
+            return refused

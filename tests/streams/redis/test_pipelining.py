@@ -33,7 +33,7 @@ async def test_commands_of_one_turn_make_one_round_trip(client: PipeliningRedis,
     await asyncio.gather(*(client.set(key, key) for key in keys))
     assert client.round_trips == 1
     assert await asyncio.gather(*(client.get(key) for key in keys)) == [key.encode() for key in keys]
-    assert (client.round_trips, client.commands) == (2, 80)
+    assert client.round_trips == 2
 
 
 async def test_what_comes_meanwhile_leaves_with_the_next_one(client: PipeliningRedis, name: str) -> None:
