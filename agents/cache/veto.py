@@ -10,16 +10,17 @@ answered wrongly. The vetoes are cheap, and prefer a miss. docs/caching.md has t
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 
 #: Of a longer text only the two ends are read: the question stands there, and its material in between.
 _END_CHARS = 1_000
 
-#: Each line is a regular expression of whole words; the text has single blanks and straight quotes.
+#: Each line is a regular expression of whole words; the text has single blanks, straight quotes, no capitals.
 _ENGLISH = r"""
 today('s)?|tonight|tomorrow|yesterday|nowadays|these days|right now|just now|currently|at present|presently
 (at|in) (the|this) (very )?moment|at this (time|point|hour)|as of (now|late|today)|up[ -]to[ -]the[ -]minute
-(?<![.\w])(?<!until )(?<!till )(?<!by )now(?![(.]?\w| that)
+(?<![.\w])(?<!until )(?<!till )(?<!by )now(?![.\x28]?\w| that)
 KIND_OFcurrent(?! (THING|FLOW))
 latest|newest|most recent(ly)?|recent(ly)?|breaking news|up[ -]to[ -]date|real[ -]?time (data|prices?|info)
 live (scores?|prices?|results?)
@@ -112,7 +113,23 @@ def _signs() -> "re.Pattern[str]":
     words = "|".join(f"{_ENGLISH}{_OTHER_LANGUAGES}".split("\n")).strip("|").replace("||", "|")
     words = words.replace("PERIOD", _PERIOD).replace("CURRENCY", _CURRENCY).replace("KIND_OF", _NOT_ELECTRIC)
     words = words.replace("THING|FLOW", rf"({_CURRENT_THING}|{_CURRENT_FLOW})\b")
-    return re.compile(rf"\b(?:{words})(?!\w)|{_UNSPACED}", re.IGNORECASE)
+    return re.compile(rf"\b(?:{_by_initial(words)})(?!\w)|{_UNSPACED}")
+
+
+def _by_initial(words: str) -> str:
+    """Return the same alternatives, those with one first letter together: Python tries each one in turn."""
+    alternatives, depth = [""], 0
+    for char in words:
+        depth += (char == "(") - (char == ")")
+        if char == "|" and not depth:
+            alternatives.append("")
+        else:
+            alternatives[-1] += char
+    rests: defaultdict[str, list[str]] = defaultdict(list)
+    for each in alternatives:
+        initial = each[0] if each[0].isalpha() and each[1] not in "?*+{" else ""
+        rests[initial].append(each.removeprefix(initial))
+    return "|".join(f"{initial}(?:{'|'.join(rests[initial])})" for initial in rests)
 
 
 _SIGNS = _signs()
@@ -122,7 +139,7 @@ def depends_on_time(text: str) -> bool:
     """Whether a text has words by which its answer may be another one at another time."""
     if len(text) > 2 * _END_CHARS:
         text = f"{text[:_END_CHARS]}\n{text[-_END_CHARS:]}"
-    return _SIGNS.search(" ".join(text.replace("’", "'").split())) is not None
+    return _SIGNS.search(" ".join(text.lower().replace("’", "'").split())) is not None
 
 
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")

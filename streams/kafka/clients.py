@@ -6,8 +6,8 @@ Some batches would otherwise end every consumer of their partition:
 - A batch that decompresses to gigabytes (9 KB of zstd make 300 MB), or not at all, is read as one record
   without a value, at its last offset; the header `UNREADABLE` describes it.
 
-A write to a connection that the broker has just closed is a `KafkaConnectionError` on uvloop, too. It raises a
-`RuntimeError` for it (https://github.com/aio-libs/aiokafka/issues/1038), by which a commit would end the worker.
+A write to a connection that the broker has just closed is a `KafkaConnectionError` on uvloop, too. That
+raises a `RuntimeError`, by which a commit would end the worker: https://github.com/aio-libs/aiokafka/issues/1038
 
 Importing this module patches aiokafka.
 """
