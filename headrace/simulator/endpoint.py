@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -118,28 +119,21 @@ class StreamPlayback:
 TaskT = TypeVar("TaskT", bound=ModelTask)
 
 
+@dataclass(eq=False)
 class Endpoint(Generic[TaskT]):
     """An ASGI application for one kind of call: `read` makes a task of a body, `answer` bills it, too."""
 
-    def __init__(
-        self,
-        simulation: Simulation,
-        api: ProviderApi,
-        id_prefix: str,
-        *,
-        read: Callable[[Any, RequestHeaders], TaskT],
-        answer: Callable[[SimulatedCall, TaskT, FaultRule | None], Awaitable[None]],
-    ) -> None:
-        self._simulation = simulation
-        self._api = api
-        self._id_prefix = id_prefix
-        self._read = read
-        self._answer = answer
+    simulation: Simulation
+    api: ProviderApi
+    id_prefix: str
+    _: KW_ONLY
+    read: Callable[[Any, RequestHeaders], TaskT]
+    answer: Callable[[SimulatedCall, TaskT, FaultRule | None], Awaitable[None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a call, or answer why not."""
         exchange = HttpExchange(scope, receive, send)
-        call = SimulatedCall(self._simulation, self._api, exchange, self._id_prefix)
+        call = SimulatedCall(self.simulation, self.api, exchange, self.id_prefix)
         try:
             await self._serve(call)
         except ErrorReply as error:
@@ -153,8 +147,8 @@ class Endpoint(Generic[TaskT]):
             return
 
     async def _serve(self, call: SimulatedCall) -> None:
-        task = self._read(await call.json_body(), call.exchange.headers)
-        director, named = self._simulation.director, (self._api.provider, task.model, task.prompt)
+        task = self.read(await call.json_body(), call.exchange.headers)
+        director, named = self.simulation.director, (self.api.provider, task.model, task.prompt)
         raw = director.raw_answer(*named)
         if raw is not None:
             await _play_raw_answer(call, task, raw)
@@ -167,7 +161,7 @@ class Endpoint(Generic[TaskT]):
                 async with call.exchange.departure() as departure:
                     await departure.within(None)
                 return
-        await self._answer(call, task, fault)
+        await self.answer(call, task, fault)
 
 
 async def _play_raw_answer(call: SimulatedCall, task: ModelTask, raw: RawAnswer) -> None:
