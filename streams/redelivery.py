@@ -8,7 +8,7 @@ has only the record's place and size.
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
@@ -17,6 +17,7 @@ from aiokafka import ConsumerRecord
 from streams.codec import header_text
 from streams.kafka.record_auth import RESERVED_PREFIX, UNSIGNED, RecordAuth
 from streams.publisher import Emit
+from streams.times import EPOCH
 from streams.topics import DEAD_LETTERS, record_bytes
 
 _RECORD = "__streams.origin.record"
@@ -34,7 +35,6 @@ _MAX_REPLAYS = 1_000
 #: A topic as Kafka allows it, and numbers that fit its own: int32 and int64.
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249}):(\d{1,10}):(\d{1,18})", re.ASCII)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: 2200-01-01. A later timestamp is no date of a record; close to the calendar's end sums overflow.
 _LATEST_MS = 7_258_118_400_000
 
@@ -193,7 +193,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def instant(at_ms: int) -> datetime:
     """Return the time of a Unix ms, or the epoch where it is no date that a record could have."""
-    return _EPOCH + timedelta(milliseconds=at_ms) if 0 <= at_ms <= _LATEST_MS else _EPOCH
+    return EPOCH + timedelta(milliseconds=at_ms) if 0 <= at_ms <= _LATEST_MS else EPOCH
 
 
 def put_aside(record: Record, *, not_before_ms: int, reason: str) -> Headers:

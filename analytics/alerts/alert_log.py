@@ -28,13 +28,14 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.alerts.alert_states import AlertSeries
-from analytics.clickhouse import ClickHouse, micros
+from analytics.clickhouse import ClickHouse
 from streams.codec import decode, encode, event_headers
 from streams.errors import KafkaUnavailable, UndecodableRecord
 from streams.events import AlertRaised
 from streams.kafka.clients import start_client, stop_client
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.times import micros
 from streams.topics import ALERTS
 
 log = structlog.get_logger(__name__)

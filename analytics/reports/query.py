@@ -16,7 +16,7 @@ import msgspec
 
 from streams.errors import InputError
 from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
-from streams.times import FIRST, parse_moment, utc
+from streams.times import EPOCH, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
 INSTANT = "DateTime64(6, 'UTC')"
@@ -91,7 +91,7 @@ def instant(given: object, now: datetime) -> datetime:
     A time without a zone is UTC, as all times in the tables are.
     """
     at = utc(given) if isinstance(given, datetime) else parse_moment(str(given), now=now)
-    return min(max(at, FIRST), _LAST)
+    return min(max(at, EPOCH), _LAST)
 
 
 def _instant_text(given: object, now: datetime) -> str:
