@@ -135,15 +135,7 @@ class ErasureFeed:
         self._position = 0
         self._asking = asyncio.Lock()
 
-    async def __aenter__(self) -> Self:
-        """Connect at the first question, not here."""
-        return self
-
-    async def __aexit__(self, *fault: object) -> None:
-        """Disconnect."""
-        await self.close()
-
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Disconnect, and keep the list."""
         await self._kafka.close()
 
@@ -154,7 +146,7 @@ class ErasureFeed:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._catch_up()
             except (KafkaUnavailable, TimeoutError) as fault:
-                await self.close()
+                await self.aclose()
                 why = str(fault) or f"not read within {self._timeout_s:g} s"
                 raise KafkaUnavailable(
                     f"cannot read {ERASURES.name}: {why} (without the topic: headrace topics create)"

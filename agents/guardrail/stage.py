@@ -25,27 +25,17 @@ from streams.publisher import Emit
 from streams.registry.entries import cancelled_error
 from streams.registry.registry import RequestRegistry
 from streams.request_rules.chat import check_chat
-from streams.settings import InjectionSource
+from streams.settings import Settings
 from streams.topics import MAX_GUARDED_FACTOR
-from streams.webhooks.targets import Targets
 
 
-class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a request may be."""
-
-    max_input_tokens: int
-    max_output_tokens: int
-    max_request_bytes: int
-    extra_parameters: tuple[str, ...] = ()
-
-
-def validate(request: ChatRequested, limits: RequestLimits) -> int:
+def validate(request: ChatRequested, settings: Settings) -> int:
     """Return a request's estimated number of input tokens; `InvalidRequest` for the first thing wrong."""
-    check_size(request, limits.max_request_bytes)
+    check_size(request, settings.max_body_bytes)
     check_chat(
         request,
-        max_tokens_per_request=limits.max_output_tokens,
-        extra_parameters=limits.extra_parameters,
+        max_tokens_per_request=settings.max_tokens_per_request,
+        extra_parameters=settings.extra_parameters,
     )
     problem = schema_problem(request.response_format)
     if problem is not None:
@@ -57,7 +47,7 @@ def validate(request: ChatRequested, limits: RequestLimits) -> int:
             code="invalid_value",
             param="max_tokens",
         )
-    return _check_tokens(request, limits)
+    return _check_tokens(request, settings)
 
 
 def check_size(request: ChatRequested, most: int, *, what: str = "the request") -> None:
@@ -67,13 +57,13 @@ def check_size(request: ChatRequested, most: int, *, what: str = "the request") 
         raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
 
 
-def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:
+def _check_tokens(request: ChatRequested, settings: Settings) -> int:
     if request.messages is not None:
         tokens = count_messages([msgspec.to_builtins(message) for message in request.messages])
     else:
         tokens = count_text(request.query or "")
         tokens += sum(count_text(value) for value in (request.variables or {}).values())
-    most = limits.max_input_tokens
+    most = settings.max_input_tokens
     if request.model:
         most = min(most, MODELS[request.model].context_window_tokens)
     if tokens > most:
@@ -90,16 +80,6 @@ def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:
 _LONG_BYTES = 8_192
 
 
-class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The texts of `injection_sources` are searched for injections."""
-
-    limits: RequestLimits
-    default_deadline_ms: int
-    reply_topics: tuple[str, ...]
-    webhook_targets: Targets
-    injection_sources: frozenset[InjectionSource] = frozenset({"user", "tool", "variables"})
-
-
 class GuardrailStage:
     """Admits a request or refuses it, and redacts the personal data in it; see `Intake` for `has_topic`."""
 
@@ -107,7 +87,7 @@ class GuardrailStage:
 
     def __init__(
         self,
-        settings: GuardrailSettings,
+        settings: Settings,
         registry: RequestRegistry,
         *,
         has_topic: Callable[[str, int | None], Awaitable[bool]],
@@ -169,11 +149,11 @@ class GuardrailStage:
             )
             return outcome_emits(without_texts(envelope), Status.FAILED, error=error)
         try:
-            tokens = validate(envelope.request, self._settings.limits)
+            tokens = validate(envelope.request, self._settings)
             # Redacted before anything goes on: a blocked request is logged, too.
             request, types = redacted(envelope.request, self._redact)
             if types:  # labels may be longer than what they replace, and later records need room
-                most = MAX_GUARDED_FACTOR * self._settings.limits.max_request_bytes
+                most = MAX_GUARDED_FACTOR * self._settings.max_body_bytes
                 check_size(request, most, what="with its personal data replaced, the request")
         except InputError as fault:
             return _refuse(envelope, fault)
@@ -202,21 +182,5 @@ def _block(envelope: Envelope, rule: str, passed: InputVerdict) -> Sequence[Emit
 
 async def build(ports: WorkerPorts, _: AsyncExitStack) -> GuardrailStage:
     """Return the stage, with its injection rules compiled."""
-    settings = ports.settings
     await asyncio.to_thread(find_injection, "")  # compiles the rules, before the first request waits for it
-    return GuardrailStage(
-        GuardrailSettings(
-            limits=RequestLimits(
-                max_input_tokens=settings.max_input_tokens,
-                extra_parameters=settings.extra_parameters,
-                max_output_tokens=settings.max_tokens_per_request,
-                max_request_bytes=settings.max_body_bytes,
-            ),
-            default_deadline_ms=settings.default_deadline_ms,
-            reply_topics=settings.reply_topics,
-            webhook_targets=settings.webhook_targets,
-            injection_sources=frozenset(settings.injection_sources),
-        ),
-        ports.registry,
-        has_topic=ports.publisher.has,
-    )
+    return GuardrailStage(ports.settings, ports.registry, has_topic=ports.publisher.has)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -189,18 +190,11 @@ class Stack:
         port: int,
         *,
         path: str = "/ready",
-        stop_grace_s: float = 20.0,
-        standby: bool = False,
+        **options: Any,
     ) -> ServiceProcess:
+        probe, log_dir = answers_http(_http(port) + path), self._home.logs
         return ServiceProcess(
-            role,
-            arguments,
-            environ=environ,
-            log_dir=self._home.logs,
-            probe=answers_http(_http(port) + path),
-            port=port,
-            stop_grace_s=stop_grace_s,
-            standby=standby,
+            role, arguments, environ=environ, log_dir=log_dir, probe=probe, port=port, **options
         )
 
     def _given_port(self, variable: str) -> int | None:
