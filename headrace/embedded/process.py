@@ -137,7 +137,7 @@ class ChildProcess:
         self._pid = self._read_pid(status_read)
 
     def wait_ready(self) -> None:
-        """Block until the probe says yes. Raises `ProcessExited`, or `EmbeddedError`: it runs, but too slowly."""
+        """Block until the probe says yes. Raises `ProcessExited`, or `EmbeddedError`: it takes too long."""
         deadline = time.monotonic() + self.start_timeout_s
         while True:
             returncode = self.poll()
