@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -80,32 +81,28 @@ def _check_tokens(request: ChatRequested, settings: Settings) -> int:
 _LONG_BYTES = 8_192
 
 
+@dataclass(eq=False)
 class GuardrailStage:
     """Admits a request or refuses it, and redacts the personal data in it; see `Intake` for `has_topic`."""
 
     spec = pipeline.GUARDRAIL
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: RequestRegistry,
-        *,
-        has_topic: Callable[[str, int | None], Awaitable[bool]],
-        find_injection: Callable[[str], str | None] = find_injection,
-        redact: pii.Redact = pii.redact,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._settings = settings
+    settings: Settings
+    registry: RequestRegistry
+    _: KW_ONLY
+    has_topic: Callable[[str, int | None], Awaitable[bool]]
+    find_injection: Callable[[str], str | None] = find_injection
+    redact: pii.Redact = pii.redact
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __post_init__(self) -> None:
         self._intake = Intake(
-            registry,
-            has_topic=has_topic,
-            reply_topics=settings.reply_topics,
-            default_deadline_ms=settings.default_deadline_ms,
-            clock=clock,
+            self.registry,
+            has_topic=self.has_topic,
+            reply_topics=self.settings.reply_topics,
+            default_deadline_ms=self.settings.default_deadline_ms,
+            clock=self.clock,
         )
-        self._find_injection = find_injection
-        self._redact = redact
-        self._clock = clock
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
         """Return the guarded request, its refusal or cancellation, or the stored reply of a repeat."""
@@ -130,7 +127,7 @@ class GuardrailStage:
         if webhook is None:
             return envelope, None
         try:
-            self._settings.webhook_targets.check_url(webhook.url)
+            self.settings.webhook_targets.check_url(webhook.url)
         except InputError as fault:
             request = msgspec.structs.replace(envelope.request, webhook=None)
             return msgspec.structs.replace(envelope, request=request), fault
@@ -140,7 +137,7 @@ class GuardrailStage:
         """Nothing to note: the registry already knows the request."""
 
     def _examine(self, envelope: Envelope) -> Sequence[Emit]:
-        if self._clock() >= envelope.deadline_at:
+        if self.clock() >= envelope.deadline_at:
             error = ErrorInfo(
                 type="timeout_error",
                 code="deadline_exceeded",
@@ -149,18 +146,18 @@ class GuardrailStage:
             )
             return outcome_emits(without_texts(envelope), Status.FAILED, error=error)
         try:
-            tokens = validate(envelope.request, self._settings)
+            tokens = validate(envelope.request, self.settings)
             # Redacted before anything goes on: a blocked request is logged, too.
-            request, types = redacted(envelope.request, self._redact)
+            request, types = redacted(envelope.request, self.redact)
             if types:  # labels may be longer than what they replace, and later records need room
-                most = MAX_GUARDED_FACTOR * self._settings.max_body_bytes
+                most = MAX_GUARDED_FACTOR * self.settings.max_body_bytes
                 check_size(request, most, what="with its personal data replaced, the request")
         except InputError as fault:
             return _refuse(envelope, fault)
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
-        for text in untrusted_texts(envelope.request, self._settings.injection_sources):
-            rule = self._find_injection(text)
+        for text in untrusted_texts(envelope.request, self.settings.injection_sources):
+            rule = self.find_injection(text)
             if rule is not None:
                 return _block(guarded, rule, verdict)
         return (Emit.to(self.spec.next, RequestGuarded(envelope=guarded), key=envelope.request_id),)
