@@ -15,7 +15,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from streams.codec import header_text
-from streams.kafka.record_auth import RESERVED_PREFIX, UNSIGNED, RecordAuth
+from streams.kafka.record_auth import RESERVED_PREFIX, RecordAuth
 from streams.publisher import Emit
 from streams.times import EPOCH
 from streams.topics import DEAD_LETTERS, record_bytes
@@ -125,44 +125,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     authentic: bool = True
 
     @classmethod
-    def read(
-        cls,
-        *,
-        topic: str,
-        partition: int,
-        offset: int,
-        timestamp_ms: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Iterable[tuple[str, bytes | None]],
-        auth: RecordAuth = UNSIGNED,
-    ) -> Self:
-        """Return a record as it was read, with what its headers say of former deliveries."""
-        authentic, believed = auth.read(topic, key, value, headers)
+    def of(cls, found: ConsumerRecord, auth: RecordAuth) -> Self:
+        """Return what a consumer has read as a record, with what its headers say of former deliveries."""
+        topic, timestamp_ms = found.topic, found.timestamp
+        authentic, believed = auth.read(topic, found.key, found.value, found.headers)
         return cls(
             topic=topic,
-            partition=partition,
-            offset=offset,
+            partition=found.partition,
+            offset=found.offset,
             timestamp_ms=timestamp_ms,
-            key=key,
-            value=value,
+            key=found.key,
+            value=found.value,
             headers=believed,
             again=redelivery(believed).believed_of(topic=topic, timestamp_ms=timestamp_ms),
             authentic=authentic,
-        )
-
-    @classmethod
-    def of(cls, found: ConsumerRecord, auth: RecordAuth) -> Self:
-        """Return what a consumer has read as a record."""
-        return cls.read(
-            topic=found.topic,
-            partition=found.partition,
-            offset=found.offset,
-            timestamp_ms=found.timestamp,
-            key=found.key,
-            value=found.value,
-            headers=found.headers,
-            auth=auth,
         )
 
     @property

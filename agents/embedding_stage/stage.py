@@ -25,7 +25,7 @@ from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.paid_request import CallPorts, StageLog
 from agents.paid_calls.paid_work import PaidWork
 from agents.providers.adapters import configured_embedders
-from agents.providers.provider import EmbeddingProvider
+from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stage import Delivery
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
@@ -59,7 +59,7 @@ class EmbeddingsStage:
         self,
         *,
         intake: Intake,
-        providers: Mapping[ProviderName, EmbeddingProvider],
+        providers: Mapping[ProviderName, OpenAIEmbeddings],
         redact: Redact,
         settings: Settings,
         policy: CallPolicy,

@@ -261,25 +261,21 @@ _RANGES: Final = {
 }
 
 
-class UnknownFormat(InputError):
-    """There is no such format."""
-
-
 def chosen_format(name: str | None, accept: str) -> ResultFormat:
-    """Return the format that a caller asks for, or raise `UnknownFormat`.
+    """Return the format that a caller asks for, or raise `WrongParameter`.
 
     The parameter `format` goes before the header `Accept`.
     """
     if name is not None:
         if name not in FORMATS:
             message = f"format must be one of {', '.join(FORMATS)}, not {name[:64]!r}"
-            raise UnknownFormat(message, code="unknown_format", param="format")
+            raise WrongParameter(message, code="unknown_format", param="format")
         return FORMATS[name]
     for media_range in _by_preference(accept or "*/*"):
         if media_range in _RANGES:
             return _RANGES[media_range]
     types = ", ".join(each.media_type.partition(";")[0] for each in FORMATS.values())
-    raise UnknownFormat(
+    raise WrongParameter(
         f"none of the types in Accept is available: send one of {types}, or the parameter format",
         code="not_acceptable",
     )
