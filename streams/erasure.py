@@ -19,18 +19,15 @@ from datetime import datetime
 from typing import Self
 
 import msgspec
-import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.codec import decode
-from streams.errors import InputError, KafkaUnavailable
+from streams.errors import KafkaUnavailable
 from streams.events import Erasure, ErasureMode
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.publisher import Emit
+from streams.redelivery import own_event
 from streams.topics import ERASURES
-
-log = structlog.get_logger(__name__)
 
 #: All erasures are on one partition: there are few, and one end offset is quickly known.
 PARTITION = 0
@@ -163,14 +160,7 @@ class ErasureFeed:
 
     def _read(self, record: ConsumerRecord) -> tuple[str, Erasure | None] | None:
         """Return digest and erasure of a record; None for one that is unreadable or forged."""
-        if not self._auth.wrote(record):
-            log.warning("erasures.unauthentic", offset=record.offset)
-            return None
-        if record.value is None:
+        if record.value is None and self._auth.wrote(record):
             return (record.key or b"").decode(errors="replace"), None
-        try:
-            erasure = decode(record.value, Erasure, record.headers)
-        except InputError as fault:
-            log.warning("erasures.unreadable", offset=record.offset, error=str(fault))
-            return None
-        return erasure.digest, erasure
+        erasure = own_event(record, Erasure, self._auth, reader="erasures")
+        return None if erasure is None else (erasure.digest, erasure)

@@ -12,13 +12,17 @@ from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
+import structlog
 from aiokafka import ConsumerRecord
 
-from streams.codec import header_text
+from streams.codec import E, decode, header_text
+from streams.errors import UndecodableRecord
 from streams.kafka.record_auth import RESERVED_PREFIX, RecordAuth
 from streams.publisher import Emit
 from streams.times import EPOCH
 from streams.topics import DEAD_LETTERS, record_bytes
+
+log = structlog.get_logger(__name__)
 
 _RECORD = "__streams.origin.record"
 _TIMESTAMP = "__streams.origin.timestamp"
@@ -165,6 +169,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def arrived_at(self) -> datetime:
         """When this record itself was written: it has waited for the stage since then."""
         return instant(self.timestamp_ms)
+
+
+def own_event(record: ConsumerRecord, event: type[E], auth: RecordAuth, *, reader: str) -> E | None:
+    """Return the event of a record; None where Headrace did not write it, or it is none: the log says so.
+
+    `reader` is who reads, for the log.
+    """
+    where = {"reader": reader, "topic": record.topic, "partition": record.partition, "offset": record.offset}
+    if not auth.wrote(record):
+        log.warning("record.unauthentic", **where)
+        return None
+    try:
+        return decode(record.value, event, record.headers)
+    except UndecodableRecord as fault:
+        log.warning("record.undecodable", error=fault.message, **where)
+        return None
 
 
 def instant(at_ms: int) -> datetime:

@@ -30,12 +30,13 @@ from aiokafka.structs import OffsetAndMetadata
 
 from analytics.alerts.alert_states import AlertSeries
 from analytics.clickhouse import ClickHouse
-from streams.codec import decode, encode, event_headers
-from streams.errors import KafkaUnavailable, UndecodableRecord
+from streams.codec import encode, event_headers
+from streams.errors import KafkaUnavailable
 from streams.events import AlertRaised
 from streams.kafka.clients import start_client, stop_client
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.redelivery import own_event
 from streams.times import micros
 from streams.topics import ALERTS
 
@@ -190,16 +191,8 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
             records = [each async for each in reader.read_between(begins, ends)]
         finally:
             await reader.close()
-        events: list[AlertRaised] = []
-        for record in records:
-            if not self.auth.wrote(record):
-                log.warning("watcher.unauthentic_record", offset=record.offset)
-                continue
-            try:
-                events.append(decode(record.value, AlertRaised, record.headers))
-            except UndecodableRecord as fault:
-                log.warning("watcher.foreign_record", offset=record.offset, reason=str(fault))
-        return events
+        events = (own_event(each, AlertRaised, self.auth, reader="watcher") for each in records)
+        return [event for event in events if event is not None]
 
     async def _ask(self, what: str, call: Awaitable[T]) -> T:
         try:

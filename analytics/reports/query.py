@@ -94,10 +94,6 @@ def instant(given: object, now: datetime) -> datetime:
     return min(max(at, EPOCH), _LAST)
 
 
-def _instant_text(given: object, now: datetime) -> str:
-    return instant(given, now).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
 def _text(given: object, _now: datetime) -> str:
     text = str(given)
     if "\0" in text or len(text) > _MAX_TEXT_CHARS:
@@ -137,7 +133,10 @@ def _shown(given: object) -> str:
 
 #: What a parameter may be: how a value is converted, and what a wrong one should have been.
 TYPES: Mapping[str, tuple[Callable[[object, datetime], Any], str]] = {
-    INSTANT: (_instant_text, "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now"),
+    INSTANT: (
+        lambda given, now: f"{instant(given, now):%Y-%m-%d %H:%M:%S.%f}",
+        "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now",
+    ),
     "String": (_text, f"a text of at most {_MAX_TEXT_CHARS} characters"),
     "UInt32": (_whole, "a whole number from 0 to 4294967295"),
     "Float64": (_real, "a finite number"),
