@@ -45,7 +45,7 @@ def test_deltas_reach_everyone_who_listens_to_the_request() -> None:
         with hub.listen("r") as late:
             hub.on_delta(_delta("r", 1, "b"))
             hub.on_delta(_delta("x", 0, "y"))
-            assert early.answer.so_far.text == late.answer.so_far.answer.so_far.text == "ab"
+            assert early.answer.so_far.text == late.answer.so_far.text == "ab"
 
 
 def test_deltas_wait_for_a_request_that_was_only_submitted() -> None:
