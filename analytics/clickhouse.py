@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any, Final, TypeVar
 
@@ -23,8 +23,6 @@ from streams.errors import ClickHouseUnavailable, InputError
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 #: Error codes that blame the inserted data, from ClickHouse's `src/Common/ErrorCodes.cpp`. Every other
 #: code is taken as a fault that passes (or that an operator ends), because giving up on rows for a
@@ -74,11 +72,6 @@ def skip_dataframe_imports() -> None:
 def instant(at: datetime) -> str:
     """Return a time as ClickHouse reads it in UTC; the client library would cut it to whole seconds."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def micros(at: datetime) -> int:
-    """Return a time as its column holds it, in microseconds since 1970."""
-    return (at - _EPOCH) // _MICROSECOND
 
 
 class RowsRefused(InputError):

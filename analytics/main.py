@@ -147,7 +147,7 @@ async def _sink(settings: Settings, status: SinkStatus, stop: asyncio.Event) -> 
         await Sink(SinkConfig.of(settings, SINK, batch=batch), writer, status).run(stop)
     finally:
         await cancel_and_wait(retention)
-        await erasures.close()
+        await erasures.aclose()
         await publisher.stop()
         await clickhouse.close()
 

@@ -123,7 +123,7 @@ def stand(folder: Path, *, settings: Mapping[str, str] | None = None) -> Iterato
         environ = os.environ | {
             "HEADRACE_KAFKA_BOOTSTRAP": kafka.endpoint,
             "HEADRACE_CLICKHOUSE_URL": clickhouse.endpoint,
-            "HEADRACE_CLICKHOUSE_READER_URL": str(clickhouse.reader_endpoint),
+            "HEADRACE_CLICKHOUSE_READER_URL": f"http://reader:{_READER_PASSWORD}@127.0.0.1:{clickhouse.port}",
             "HEADRACE_REDIS_URL": "redis://127.0.0.1:1/0",  # analytics has no use for one
             "HEADRACE_ANALYTICS_PORT": str(port),
             "HEADRACE_RECORD_SIGNING": "off",  # the load is written by hand

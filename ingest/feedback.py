@@ -4,7 +4,7 @@ The registry knows a tenant's requests from acceptance on, for a day (`HEADRACE_
 knows them from their end on, for 13 months. ClickHouse is asked about what the registry does not know.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 import msgspec
@@ -32,14 +32,13 @@ from streams.registry.entries import plain
 from streams.request_rules.feedback import score_id_of, value_of
 from streams.serving.fastapi_errors import errors
 from streams.serving.responses import JsonResponse, not_found
+from streams.times import micros
 from streams.topics import FEEDBACK
 
 router = APIRouter(tags=["feedback"])
 
 #: Room for the longest comment with every character escaped, as six or twelve bytes, and for the rest.
 _MAX_BODY_BYTES = 64 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,7 +70,7 @@ async def give(request: Request, caller: CallerDep, services: ServicesDep) -> Re
     score_id = score_id_of(feedback)
     headers = event_headers(
         feedback,
-        event_id=f"{feedback.request_id}:{score_id}:{(at - _EPOCH) // _MICROSECOND}",
+        event_id=f"{feedback.request_id}:{score_id}:{micros(at)}",
         source=services.submissions.source,
         at=at,
         traceparent=traceparent_of(request.headers.get("traceparent")),

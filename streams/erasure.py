@@ -19,18 +19,15 @@ from datetime import datetime
 from typing import Self
 
 import msgspec
-import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.codec import decode
-from streams.errors import InputError, KafkaUnavailable
+from streams.errors import KafkaUnavailable
 from streams.events import Erasure, ErasureMode
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.publisher import Emit
+from streams.redelivery import own_event
 from streams.topics import ERASURES
-
-log = structlog.get_logger(__name__)
 
 #: All erasures are on one partition: there are few, and one end offset is quickly known.
 PARTITION = 0
@@ -135,15 +132,7 @@ class ErasureFeed:
         self._position = 0
         self._asking = asyncio.Lock()
 
-    async def __aenter__(self) -> Self:
-        """Connect at the first question, not here."""
-        return self
-
-    async def __aexit__(self, *fault: object) -> None:
-        """Disconnect."""
-        await self.close()
-
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Disconnect, and keep the list."""
         await self._kafka.close()
 
@@ -154,7 +143,7 @@ class ErasureFeed:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._catch_up()
             except (KafkaUnavailable, TimeoutError) as fault:
-                await self.close()
+                await self.aclose()
                 why = str(fault) or f"not read within {self._timeout_s:g} s"
                 raise KafkaUnavailable(
                     f"cannot read {ERASURES.name}: {why} (without the topic: headrace topics create)"
@@ -171,14 +160,7 @@ class ErasureFeed:
 
     def _read(self, record: ConsumerRecord) -> tuple[str, Erasure | None] | None:
         """Return digest and erasure of a record; None for one that is unreadable or forged."""
-        if not self._auth.wrote(record):
-            log.warning("erasures.unauthentic", offset=record.offset)
-            return None
-        if record.value is None:
+        if record.value is None and self._auth.wrote(record):
             return (record.key or b"").decode(errors="replace"), None
-        try:
-            erasure = decode(record.value, Erasure, record.headers)
-        except InputError as fault:
-            log.warning("erasures.unreadable", offset=record.offset, error=str(fault))
-            return None
-        return erasure.digest, erasure
+        erasure = own_event(record, Erasure, self._auth, reader="erasures")
+        return None if erasure is None else (erasure.digest, erasure)

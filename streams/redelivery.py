@@ -8,16 +8,21 @@ has only the record's place and size.
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
+import structlog
 from aiokafka import ConsumerRecord
 
-from streams.codec import header_text
-from streams.kafka.record_auth import RESERVED_PREFIX, UNSIGNED, RecordAuth
+from streams.codec import E, decode, header_text
+from streams.errors import UndecodableRecord
+from streams.kafka.record_auth import RESERVED_PREFIX, RecordAuth
 from streams.publisher import Emit
+from streams.times import EPOCH
 from streams.topics import DEAD_LETTERS, record_bytes
+
+log = structlog.get_logger(__name__)
 
 _RECORD = "__streams.origin.record"
 _TIMESTAMP = "__streams.origin.timestamp"
@@ -34,7 +39,6 @@ _MAX_REPLAYS = 1_000
 #: A topic as Kafka allows it, and numbers that fit its own: int32 and int64.
 _PLACE = re.compile(r"([A-Za-z0-9._-]{1,249}):(\d{1,10}):(\d{1,18})", re.ASCII)
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: 2200-01-01. A later timestamp is no date of a record; close to the calendar's end sums overflow.
 _LATEST_MS = 7_258_118_400_000
 
@@ -125,44 +129,20 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     authentic: bool = True
 
     @classmethod
-    def read(
-        cls,
-        *,
-        topic: str,
-        partition: int,
-        offset: int,
-        timestamp_ms: int,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Iterable[tuple[str, bytes | None]],
-        auth: RecordAuth = UNSIGNED,
-    ) -> Self:
-        """Return a record as it was read, with what its headers say of former deliveries."""
-        authentic, believed = auth.read(topic, key, value, headers)
+    def of(cls, found: ConsumerRecord, auth: RecordAuth) -> Self:
+        """Return what a consumer has read as a record, with what its headers say of former deliveries."""
+        topic, timestamp_ms = found.topic, found.timestamp
+        authentic, believed = auth.read(topic, found.key, found.value, found.headers)
         return cls(
             topic=topic,
-            partition=partition,
-            offset=offset,
+            partition=found.partition,
+            offset=found.offset,
             timestamp_ms=timestamp_ms,
-            key=key,
-            value=value,
+            key=found.key,
+            value=found.value,
             headers=believed,
             again=redelivery(believed).believed_of(topic=topic, timestamp_ms=timestamp_ms),
             authentic=authentic,
-        )
-
-    @classmethod
-    def of(cls, found: ConsumerRecord, auth: RecordAuth) -> Self:
-        """Return what a consumer has read as a record."""
-        return cls.read(
-            topic=found.topic,
-            partition=found.partition,
-            offset=found.offset,
-            timestamp_ms=found.timestamp,
-            key=found.key,
-            value=found.value,
-            headers=found.headers,
-            auth=auth,
         )
 
     @property
@@ -191,9 +171,25 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return instant(self.timestamp_ms)
 
 
+def own_event(record: ConsumerRecord, event: type[E], auth: RecordAuth, *, reader: str) -> E | None:
+    """Return the event of a record; None where Headrace did not write it, or it is none: the log says so.
+
+    `reader` is who reads, for the log.
+    """
+    where = {"reader": reader, "topic": record.topic, "partition": record.partition, "offset": record.offset}
+    if not auth.wrote(record):
+        log.warning("record.unauthentic", **where)
+        return None
+    try:
+        return decode(record.value, event, record.headers)
+    except UndecodableRecord as fault:
+        log.warning("record.undecodable", error=fault.message, **where)
+        return None
+
+
 def instant(at_ms: int) -> datetime:
     """Return the time of a Unix ms, or the epoch where it is no date that a record could have."""
-    return _EPOCH + timedelta(milliseconds=at_ms) if 0 <= at_ms <= _LATEST_MS else _EPOCH
+    return EPOCH + timedelta(milliseconds=at_ms) if 0 <= at_ms <= _LATEST_MS else EPOCH
 
 
 def put_aside(record: Record, *, not_before_ms: int, reason: str) -> Headers:

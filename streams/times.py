@@ -4,11 +4,12 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+_MICROSECOND = timedelta(microseconds=1)
 _AGE = re.compile(r"(\d{1,9})\s*([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 #: The earliest time: an age that reaches further back ends here.
-FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_moment(text: str, *, now: datetime) -> datetime:
@@ -24,9 +25,9 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
     if age is None:
         return utc(datetime.fromisoformat(text))
     try:
-        return max(now.astimezone(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])}), FIRST)
+        return max(now.astimezone(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])}), EPOCH)
     except OverflowError:
-        return FIRST
+        return EPOCH
 
 
 def utc(at: datetime) -> datetime:
@@ -37,3 +38,8 @@ def utc(at: datetime) -> datetime:
         return at.astimezone(UTC)
     except OverflowError as fault:
         raise ValueError(f"{at} is out of range") from fault
+
+
+def micros(at: datetime) -> int:
+    """Return a time in microseconds since 1970, as ClickHouse's columns hold it."""
+    return (at - EPOCH) // _MICROSECOND

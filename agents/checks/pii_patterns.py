@@ -135,10 +135,6 @@ def _accept_ip(candidate: str, left: str) -> int:
     return 0 if _VERSION.search(left) else len(candidate)
 
 
-def _accept_any(candidate: str, left: str) -> int:  # noqa: ARG001  # one shape for every validator
-    return len(candidate)
-
-
 _LETTER = "A-Za-z0-9\u00c0-\u024f"
 _HEX = "[0-9A-F]{1,4}"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
@@ -151,7 +147,7 @@ DETECTORS: tuple[Detector, ...] = (
         body=rf"[{_LETTER}_%+](?:[{_LETTER}._%+'-]{{0,62}}[{_LETTER}_%+-])?"
         rf"@(?:[{_LETTER}](?:[{_LETTER}-]{{0,61}}[{_LETTER}])?\.){{1,5}}(?:xn--[a-z0-9-]{{2,20}}|[a-z]{{2,24}})",
         after=rf"(?![{_LETTER}])",
-        accept=_accept_any,
+        accept=lambda candidate, _left: len(candidate),
     ),
     Detector(
         type="iban",

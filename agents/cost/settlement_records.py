@@ -17,6 +17,9 @@ from streams.events import (
 )
 from streams.model_catalogue import PRICE_VERSION, STANDARD_TIER
 
+#: The fields of a usage, and of a log record, that are numbers of tokens.
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name.endswith("_tokens"))
+
 
 def _charged(calls: Iterable[LlmCall]) -> list[LlmCall]:
     """Return the calls that the request's sender is charged for: calls in shadow are booked on their own."""
@@ -32,12 +35,7 @@ def total_usage(calls: tuple[LlmCall, ...]) -> Usage:
     """Return the tokens of all attempts of a request together; the service tier is that of the last."""
     charged = [call.usage for call in _charged(calls)]
     return Usage(
-        input_tokens=sum(usage.input_tokens for usage in charged),
-        output_tokens=sum(usage.output_tokens for usage in charged),
-        cached_tokens=sum(usage.cached_tokens for usage in charged),
-        reasoning_tokens=sum(usage.reasoning_tokens for usage in charged),
-        cache_write_tokens=sum(usage.cache_write_tokens for usage in charged),
-        cache_write_1h_tokens=sum(usage.cache_write_1h_tokens for usage in charged),
+        **{name: sum(getattr(usage, name) for usage in charged) for name in _COUNTS},
         estimated=any(usage.estimated for usage in charged),
         service_tier=charged[-1].service_tier if charged else STANDARD_TIER,
     )
@@ -99,12 +97,7 @@ def request_log(
         arm=(prompt.arm or "") if prompt else "",
         model=reply.model or "",
         provider=(completion.provider or "") if completion else "",
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cached_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        **{name: getattr(usage, name) for name in _COUNTS},
         usage_estimated=usage.estimated,
         service_tier=usage.service_tier,
         long_context=any(call.long_context for call in _charged(envelope.calls)),

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
@@ -116,6 +117,7 @@ class CallCounts:
             self._estimated.labels(call.request_model).inc(call.usage.estimated)
 
 
+@dataclass(eq=False)
 class CostStage:
     """Books the spend and sends what leaves the pipeline.
 
@@ -125,21 +127,13 @@ class CostStage:
 
     spec = pipeline.COST
 
-    def __init__(
-        self,
-        registry: RequestRegistry,
-        *,
-        store_text: bool,
-        text_by_tenant: Mapping[str, bool] | None = None,
-        counts: CallCounts | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._registry = registry
-        self._store_text = store_text
-        self._text_by_tenant = dict(text_by_tenant or {})
-        self._counts = counts or CallCounts()
-        self._clock = clock
-        self._sent = SentReplies()
+    registry: RequestRegistry
+    _: KW_ONLY
+    store_text: bool
+    text_by_tenant: Mapping[str, bool] = field(default_factory=dict)
+    counts: CallCounts = field(default_factory=CallCounts)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    _sent: SentReplies = field(default_factory=SentReplies, init=False)
 
     async def handle(self, delivery: Delivery[OutcomeReached]) -> Sequence[Emit]:
         """Return replies, log record, ledger entry and webhook; nothing for a settled request.
@@ -150,17 +144,17 @@ class CostStage:
             StoreUnavailable: the registry does not answer.
             SpendPending: the request has spent money that this outcome does not know of.
         """
-        started_at = self._clock()
+        started_at = self.clock()
         timed = _timed(delivery, started_at, started_at)
         settlement = await self._settle(timed, delivery.record, started_at)
         if settlement.done:
             return _copies(settlement.reply, settlement)
-        finished_at = self._clock()
+        finished_at = self.clock()
         event = _timed(delivery, started_at, finished_at)
         envelope = event.envelope
-        self._counts.count(envelope.calls)
+        self.counts.count(envelope.calls)
         reply = msgspec.structs.replace(settlement.reply, timings=envelope.timings)
-        store_text = self._text_by_tenant.get(envelope.tenant, self._store_text)
+        store_text = self.text_by_tenant.get(envelope.tenant, self.store_text)
         record = request_log(event, reply, finished_at=finished_at, store_text=store_text)
         emits = [reply_emit(reply, envelope.reply_to)]
         emits += _copies(reply, settlement)
@@ -175,11 +169,11 @@ class CostStage:
         """Note that the replies are out: from now on a repeat of this event is dropped."""
         event, envelope = delivery.event, delivery.event.envelope
         self._sent.note_sent(delivery.record)
-        if not await self._registry.finish_settle(envelope.request_id, replay=envelope.replay):
+        if not await self.registry.finish_settle(envelope.request_id, replay=envelope.replay):
             # Redis was away when the reply was made: store it now, for those who ask again.
             first = self._sent.unstored(event, delivery.record)
-            await self._registry.begin_settle(first or terminal_reply(event), tenant=envelope.tenant)
-            await self._registry.finish_settle(envelope.request_id, replay=envelope.replay)
+            await self.registry.begin_settle(first or terminal_reply(event), tenant=envelope.tenant)
+            await self.registry.finish_settle(envelope.request_id, replay=envelope.replay)
         self._sent.note_stored(envelope)
 
     async def _settle(self, event: OutcomeReached, record: Record, now: datetime) -> Settlement:
@@ -191,9 +185,9 @@ class CostStage:
         try:
             first = self._sent.unstored(event, record)
             if first is not None:
-                stored = await self._registry.begin_settle(first, tenant=envelope.tenant)
+                stored = await self.registry.begin_settle(first, tenant=envelope.tenant)
                 return Settlement(done=True, reply=stored.reply, waiters=stored.waiters)
-            return await self._registry.begin_settle(
+            return await self.registry.begin_settle(
                 reply, tenant=envelope.tenant, knows_spend=knows_spend or late
             )
         except StoreUnavailable:

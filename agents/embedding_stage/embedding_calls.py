@@ -21,7 +21,8 @@ from agents.paid_calls.paid_request import (
     pseudonym,
 )
 from agents.providers.faults import ProviderFault, RateLimited, Refused
-from agents.providers.provider import Embedded, EmbeddingCall, EmbeddingProvider, Timeouts
+from agents.providers.openai.embeddings import OpenAIEmbeddings
+from agents.providers.provider import Embedded, EmbeddingCall, Timeouts
 from agents.stores.journal_entries import Lease
 from streams.events import (
     Completion,
@@ -89,7 +90,7 @@ class EmbeddingCalls:
     #: No other model can stand in, and a few quick faults of some requests should not fail all others.
     waits_for_circuit = True
 
-    def __init__(self, providers: Mapping[ProviderName, EmbeddingProvider], *, clock: Clock) -> None:
+    def __init__(self, providers: Mapping[ProviderName, OpenAIEmbeddings], *, clock: Clock) -> None:
         self._providers = providers
         self._clock = clock
 

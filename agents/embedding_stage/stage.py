@@ -25,7 +25,7 @@ from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.paid_request import CallPorts, StageLog
 from agents.paid_calls.paid_work import PaidWork
 from agents.providers.adapters import configured_embedders
-from agents.providers.provider import EmbeddingProvider
+from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stage import Delivery
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
@@ -36,7 +36,8 @@ from streams.errors import InputError
 from streams.events import EmbeddingsRequested, Envelope, Event, LlmCall, OutcomeReached, Status
 from streams.model_catalogue import ProviderName
 from streams.publisher import Emit
-from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings, embedding_model
+from streams.request_rules.embeddings import check_embeddings, embedding_model
+from streams.settings import Settings
 from streams.topics import OUTCOMES
 
 #: From this size on a request is counted and redacted in a thread: the event loop has heartbeats to send.
@@ -58,16 +59,16 @@ class EmbeddingsStage:
         self,
         *,
         intake: Intake,
-        providers: Mapping[ProviderName, EmbeddingProvider],
+        providers: Mapping[ProviderName, OpenAIEmbeddings],
         redact: Redact,
-        limits: EmbeddingLimits,
+        settings: Settings,
         policy: CallPolicy,
         ports: CallPorts,
     ) -> None:
         self._intake = intake
         self._providers = providers
         self._redact = redact
-        self._limits = limits
+        self._settings = settings
         log = StageLog(self.spec.name)
         self._work = PaidWork[EmbeddingRequest, OutcomeReached](
             ports,
@@ -120,7 +121,7 @@ class EmbeddingsStage:
                 delivery.event,
                 envelope,
                 model=embedding_model(delivery.event.model),
-                input_tokens=check_embeddings(delivery.event, self._limits),
+                input_tokens=check_embeddings(delivery.event, self._settings),
                 redact=self._redact,
             )
 
@@ -150,7 +151,7 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> EmbeddingsStag
         ),
         providers=providers,
         redact=pii.redact,
-        limits=EmbeddingLimits.from_settings(settings),
+        settings=settings,
         policy=CallPolicy.from_settings(settings),
         ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
     )

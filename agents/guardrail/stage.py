@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -25,27 +26,17 @@ from streams.publisher import Emit
 from streams.registry.entries import cancelled_error
 from streams.registry.registry import RequestRegistry
 from streams.request_rules.chat import check_chat
-from streams.settings import InjectionSource
+from streams.settings import Settings
 from streams.topics import MAX_GUARDED_FACTOR
-from streams.webhooks.targets import Targets
 
 
-class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How large a request may be."""
-
-    max_input_tokens: int
-    max_output_tokens: int
-    max_request_bytes: int
-    extra_parameters: tuple[str, ...] = ()
-
-
-def validate(request: ChatRequested, limits: RequestLimits) -> int:
+def validate(request: ChatRequested, settings: Settings) -> int:
     """Return a request's estimated number of input tokens; `InvalidRequest` for the first thing wrong."""
-    check_size(request, limits.max_request_bytes)
+    check_size(request, settings.max_body_bytes)
     check_chat(
         request,
-        max_tokens_per_request=limits.max_output_tokens,
-        extra_parameters=limits.extra_parameters,
+        max_tokens_per_request=settings.max_tokens_per_request,
+        extra_parameters=settings.extra_parameters,
     )
     problem = schema_problem(request.response_format)
     if problem is not None:
@@ -57,7 +48,7 @@ def validate(request: ChatRequested, limits: RequestLimits) -> int:
             code="invalid_value",
             param="max_tokens",
         )
-    return _check_tokens(request, limits)
+    return _check_tokens(request, settings)
 
 
 def check_size(request: ChatRequested, most: int, *, what: str = "the request") -> None:
@@ -67,13 +58,13 @@ def check_size(request: ChatRequested, most: int, *, what: str = "the request") 
         raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
 
 
-def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:
+def _check_tokens(request: ChatRequested, settings: Settings) -> int:
     if request.messages is not None:
         tokens = count_messages([msgspec.to_builtins(message) for message in request.messages])
     else:
         tokens = count_text(request.query or "")
         tokens += sum(count_text(value) for value in (request.variables or {}).values())
-    most = limits.max_input_tokens
+    most = settings.max_input_tokens
     if request.model:
         most = min(most, MODELS[request.model].context_window_tokens)
     if tokens > most:
@@ -90,42 +81,28 @@ def _check_tokens(request: ChatRequested, limits: RequestLimits) -> int:
 _LONG_BYTES = 8_192
 
 
-class GuardrailSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The texts of `injection_sources` are searched for injections."""
-
-    limits: RequestLimits
-    default_deadline_ms: int
-    reply_topics: tuple[str, ...]
-    webhook_targets: Targets
-    injection_sources: frozenset[InjectionSource] = frozenset({"user", "tool", "variables"})
-
-
+@dataclass(eq=False)
 class GuardrailStage:
     """Admits a request or refuses it, and redacts the personal data in it; see `Intake` for `has_topic`."""
 
     spec = pipeline.GUARDRAIL
 
-    def __init__(
-        self,
-        settings: GuardrailSettings,
-        registry: RequestRegistry,
-        *,
-        has_topic: Callable[[str, int | None], Awaitable[bool]],
-        find_injection: Callable[[str], str | None] = find_injection,
-        redact: pii.Redact = pii.redact,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._settings = settings
+    settings: Settings
+    registry: RequestRegistry
+    _: KW_ONLY
+    has_topic: Callable[[str, int | None], Awaitable[bool]]
+    find_injection: Callable[[str], str | None] = find_injection
+    redact: pii.Redact = pii.redact
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __post_init__(self) -> None:
         self._intake = Intake(
-            registry,
-            has_topic=has_topic,
-            reply_topics=settings.reply_topics,
-            default_deadline_ms=settings.default_deadline_ms,
-            clock=clock,
+            self.registry,
+            has_topic=self.has_topic,
+            reply_topics=self.settings.reply_topics,
+            default_deadline_ms=self.settings.default_deadline_ms,
+            clock=self.clock,
         )
-        self._find_injection = find_injection
-        self._redact = redact
-        self._clock = clock
 
     async def handle(self, delivery: Delivery[ChatRequested]) -> Sequence[Emit]:
         """Return the guarded request, its refusal or cancellation, or the stored reply of a repeat."""
@@ -150,7 +127,7 @@ class GuardrailStage:
         if webhook is None:
             return envelope, None
         try:
-            self._settings.webhook_targets.check_url(webhook.url)
+            self.settings.webhook_targets.check_url(webhook.url)
         except InputError as fault:
             request = msgspec.structs.replace(envelope.request, webhook=None)
             return msgspec.structs.replace(envelope, request=request), fault
@@ -160,7 +137,7 @@ class GuardrailStage:
         """Nothing to note: the registry already knows the request."""
 
     def _examine(self, envelope: Envelope) -> Sequence[Emit]:
-        if self._clock() >= envelope.deadline_at:
+        if self.clock() >= envelope.deadline_at:
             error = ErrorInfo(
                 type="timeout_error",
                 code="deadline_exceeded",
@@ -169,18 +146,18 @@ class GuardrailStage:
             )
             return outcome_emits(without_texts(envelope), Status.FAILED, error=error)
         try:
-            tokens = validate(envelope.request, self._settings.limits)
+            tokens = validate(envelope.request, self.settings)
             # Redacted before anything goes on: a blocked request is logged, too.
-            request, types = redacted(envelope.request, self._redact)
+            request, types = redacted(envelope.request, self.redact)
             if types:  # labels may be longer than what they replace, and later records need room
-                most = MAX_GUARDED_FACTOR * self._settings.limits.max_request_bytes
+                most = MAX_GUARDED_FACTOR * self.settings.max_body_bytes
                 check_size(request, most, what="with its personal data replaced, the request")
         except InputError as fault:
             return _refuse(envelope, fault)
         verdict = InputVerdict(passed=True, pii_types=types, input_tokens=tokens)
         guarded = msgspec.structs.replace(envelope, request=request, input_verdict=verdict)
-        for text in untrusted_texts(envelope.request, self._settings.injection_sources):
-            rule = self._find_injection(text)
+        for text in untrusted_texts(envelope.request, self.settings.injection_sources):
+            rule = self.find_injection(text)
             if rule is not None:
                 return _block(guarded, rule, verdict)
         return (Emit.to(self.spec.next, RequestGuarded(envelope=guarded), key=envelope.request_id),)
@@ -202,21 +179,5 @@ def _block(envelope: Envelope, rule: str, passed: InputVerdict) -> Sequence[Emit
 
 async def build(ports: WorkerPorts, _: AsyncExitStack) -> GuardrailStage:
     """Return the stage, with its injection rules compiled."""
-    settings = ports.settings
     await asyncio.to_thread(find_injection, "")  # compiles the rules, before the first request waits for it
-    return GuardrailStage(
-        GuardrailSettings(
-            limits=RequestLimits(
-                max_input_tokens=settings.max_input_tokens,
-                extra_parameters=settings.extra_parameters,
-                max_output_tokens=settings.max_tokens_per_request,
-                max_request_bytes=settings.max_body_bytes,
-            ),
-            default_deadline_ms=settings.default_deadline_ms,
-            reply_topics=settings.reply_topics,
-            webhook_targets=settings.webhook_targets,
-            injection_sources=frozenset(settings.injection_sources),
-        ),
-        ports.registry,
-        has_topic=ports.publisher.has,
-    )
+    return GuardrailStage(ports.settings, ports.registry, has_topic=ports.publisher.has)

@@ -55,7 +55,8 @@ def request_id_of(record: Record, request: Requested | None = None) -> str | Non
         or as_request_id(header_text(record.headers, "ce_id"))
         or as_request_id(key_text(record.key))
     )
-    if named or (request is None and not _awaits_reply(record)):
+    reply_headers = ("kafka_replyTopic", "kafka_correlationId")
+    if named or (request is None and not any(header(record.headers, name) for name in reply_headers)):
         return named
     return record.address.replace(":", "-")
 
@@ -126,10 +127,6 @@ def key_text(key: bytes | None) -> str | None:
         return (key or b"").decode() or None
     except UnicodeDecodeError:
         return None
-
-
-def _awaits_reply(record: Record) -> bool:
-    return any(header(record.headers, name) for name in ("kafka_replyTopic", "kafka_correlationId"))
 
 
 def _id_in_broken_body(value: bytes | None) -> str | None:

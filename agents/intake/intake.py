@@ -5,6 +5,7 @@ waits for the running request.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 
 import msgspec
@@ -55,6 +56,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     refusal: InputError | None = None
 
 
+@dataclass(eq=False)
 class Intake:
     """Registers the requests that a topic brings.
 
@@ -62,20 +64,12 @@ class Intake:
     or patterns of the topics that senders may name for their replies.
     """
 
-    def __init__(
-        self,
-        registry: RequestRegistry,
-        *,
-        has_topic: Callable[[str, int | None], Awaitable[bool]],
-        reply_topics: Sequence[str],
-        default_deadline_ms: int,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._registry = registry
-        self._clock = clock
-        self._has_topic = has_topic
-        self._reply_topics = reply_topics
-        self._default_deadline_ms = default_deadline_ms
+    registry: RequestRegistry
+    _: KW_ONLY
+    has_topic: Callable[[str, int | None], Awaitable[bool]]
+    reply_topics: Sequence[str]
+    default_deadline_ms: int
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     async def admit(self, record: Record, request: Requested) -> Admitted | Sequence[Emit]:
         """Return the request in its envelope; or, of one that was seen before, what its sender gets.
@@ -87,7 +81,7 @@ class Intake:
             KafkaUnavailable: no broker says whether the reply topic exists.
         """
         fault: InputError | None = None
-        now = self._clock()
+        now = self.clock()
         try:
             check_entrance(record, request, now=now)
         except InputError as found:
@@ -96,9 +90,9 @@ class Intake:
             record = with_sane_time(record, now=now)
         reply_to, refusal = await self._reply_address(record)
         envelope = open_envelope(
-            record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
+            record, request, reply_to=reply_to, default_deadline_ms=self.default_deadline_ms
         )
-        registration = await self._registry.register(
+        registration = await self.registry.register(
             envelope.request_id,
             tenant=envelope.tenant,
             body=fingerprint(request, envelope.tenant),
@@ -117,18 +111,16 @@ class Intake:
 
     def open(self, record: Record, request: Requested) -> Envelope:
         """Return the envelope that `admit` would return, without asking anybody about it."""
-        reply_to = allowed_reply_address(record, self._reply_topics)
-        return open_envelope(
-            record, request, reply_to=reply_to, default_deadline_ms=self._default_deadline_ms
-        )
+        reply_to = allowed_reply_address(record, self.reply_topics)
+        return open_envelope(record, request, reply_to=reply_to, default_deadline_ms=self.default_deadline_ms)
 
     async def _reply_address(self, record: Record) -> tuple[ReplyAddress, InputError | None]:
         """Return where the reply goes, and why the sender's own choice was refused if it was."""
         try:
-            wanted = reply_address(record, self._reply_topics)
+            wanted = reply_address(record, self.reply_topics)
         except InputError as fault:
             return own_reply_address(record), fault
-        if await self._has_topic(wanted.topic, wanted.partition):
+        if await self.has_topic(wanted.topic, wanted.partition):
             return wanted, None
         where = wanted.topic if wanted.partition is None else f"{wanted.topic}-{wanted.partition}"
         missing = InvalidRequest(

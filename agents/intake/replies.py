@@ -40,7 +40,8 @@ def reply_address(record: Record, allowed_topics: Sequence[str]) -> ReplyAddress
     Headrace's other topics, and names that begin with `_` or `.`, never may: `InvalidRequest`.
     """
     topic = header_text(record.headers, "kafka_replyTopic") or REPLIES.name
-    if topic != REPLIES.name and not _is_allowed(topic, allowed_topics):
+    is_listed = any(fnmatchcase(topic, pattern) for pattern in allowed_topics)
+    if topic != REPLIES.name and not (may_be_named(topic) and is_listed):
         mend = "add it to HEADRACE_REPLY_TOPICS" if may_be_named(topic) else "it is an internal topic"
         raise InvalidRequest(
             f"replies to topic {topic[:249]!r} are not allowed: {mend}",
@@ -94,10 +95,6 @@ def reply_emit(reply: Reply, address: ReplyAddress) -> Emit:
 def to_own_topic(reply: Emit) -> Emit:
     """Return a reply readdressed to our own reply topic, because the sender's does not exist any more."""
     return msgspec.structs.replace(reply, topic=REPLIES.name, partition=None)
-
-
-def _is_allowed(topic: str, allowed_topics: Sequence[str]) -> bool:
-    return may_be_named(topic) and any(fnmatchcase(topic, pattern) for pattern in allowed_topics)
 
 
 def outcome_emits(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import msgspec
@@ -87,27 +88,20 @@ class ChatRequest(PaidRequest):
         self.event = event
 
 
+@dataclass(eq=False)
 class ChatCalls:
     """Makes chat calls; publishes what they bring on the way where the request wants it."""
 
     #: The next model is asked at once.
     waits_for_circuit = False
 
-    def __init__(
-        self,
-        providers: Mapping[ProviderName, Provider],
-        *,
-        publisher: Publisher,
-        guards: GuardFactory,
-        clock: Clock,
-        settings: LlmSettings,
-    ) -> None:
-        self._providers = providers
-        self._publisher = publisher
-        self._guards = guards
-        self._clock = clock
-        self._settings = settings
-        self._pace = DeltaPace()
+    providers: Mapping[ProviderName, Provider]
+    _: KW_ONLY
+    publisher: Publisher
+    guards: GuardFactory
+    clock: Clock
+    settings: LlmSettings
+    _pace: DeltaPace = field(default_factory=DeltaPace, init=False)
 
     def new_call(
         self, request: ChatRequest, model: Model, *, call_id: str, timeouts: Timeouts
@@ -122,7 +116,7 @@ class ChatCalls:
             timeouts=timeouts,
             stream=asked.stream,
             input_tokens=request.input_tokens,
-            temperature=_temperature(asked, self._settings.default_temperature),
+            temperature=_temperature(asked, self.settings.default_temperature),
             top_p=asked.top_p,
             stop=asked.stop or (),
             seed=asked.seed,
@@ -136,13 +130,13 @@ class ChatCalls:
 
     async def send(self, request: ChatRequest, progress: CallProgress[ProviderCall, Answer]) -> None:
         """Send the call, and let `progress` take what comes."""
-        guard = self._guards(request.event) if _publishes_deltas(request.envelope.request) else None
+        guard = self.guards(request.event) if _publishes_deltas(request.envelope.request) else None
         deltas = DeltaStream(
-            self._publisher,
+            self.publisher,
             envelope=request.envelope,
             attempt=progress.number,
             pace=self._pace,
-            sleep=self._clock.sleep,
+            sleep=self.clock.sleep,
         )
         try:
             await self._read(progress, guard, deltas)
@@ -162,22 +156,22 @@ class ChatCalls:
                 finish_reason="content_filter",
                 usage=progress.spent(),
             )
-            progress.take(answer, self._clock.monotonic())
+            progress.take(answer, self.clock.monotonic())
 
     async def _read(
         self, progress: CallProgress[ProviderCall, Answer], guard: StreamingGuard | None, deltas: DeltaStream
     ) -> None:
-        provider = self._providers[progress.model.provider]
+        provider = self.providers[progress.model.provider]
         async with cancel_scope() as cancel_within, aclosing(provider.answer(progress.call)) as events:
             async for event in events:
-                progress.take(event, self._clock.monotonic())
+                progress.take(event, self.clock.monotonic())
                 if guard is None or _blocks(guard) or not isinstance(event, TextDelta):
                     continue
                 deltas.feed(guard.feed(event.text))
                 if _blocks(guard):
                     # What the provider has on its way is billed: read on for a moment, to book what it
                     # reports rather than an estimate.
-                    cancel_within(self._settings.read_on_s)
+                    cancel_within(self.settings.read_on_s)
 
 
 def _blocks(guard: StreamingGuard | None) -> bool:

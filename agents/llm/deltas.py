@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import structlog
@@ -41,6 +42,7 @@ class DeltaPace:
         return min(max(_MIN_INTERVAL_S, self.streams / self._records_per_s), _MAX_INTERVAL_S)
 
 
+@dataclass(eq=False)
 class DeltaStream:
     """Publishes the text of one attempt, in order, without making the provider wait.
 
@@ -52,29 +54,20 @@ class DeltaStream:
     it would grow beyond `max_chars`.
     """
 
-    def __init__(
-        self,
-        publisher: Publisher,
-        *,
-        envelope: Envelope,
-        attempt: int,
-        pace: DeltaPace,
-        max_chars: int = _MAX_RECORD_CHARS,
-        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
-    ) -> None:
-        self._publisher = publisher
-        self._envelope = envelope
-        self._attempt = attempt
-        self._pace = pace
-        self._max_chars = max_chars
-        self._sleep = sleep
-        self._waiting = ""
-        self._seq = 0
-        self._failed = False
-        self._ending = False
-        self._news = asyncio.Event()
-        self._full = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+    publisher: Publisher
+    _: KW_ONLY
+    envelope: Envelope
+    attempt: int
+    pace: DeltaPace
+    max_chars: int = _MAX_RECORD_CHARS
+    sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep
+    _waiting: str = field(default="", init=False)
+    _seq: int = field(default=0, init=False)
+    _failed: bool = field(default=False, init=False)
+    _ending: bool = field(default=False, init=False)
+    _news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _full: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _worker: asyncio.Task[None] | None = field(default=None, init=False)
 
     def feed(self, text: str) -> None:
         """Take the next piece of checked text."""
@@ -85,10 +78,10 @@ class DeltaStream:
             self._give_up("the broker is too slow")
             return
         self._news.set()
-        if len(self._waiting) >= self._max_chars:
+        if len(self._waiting) >= self.max_chars:
             self._full.set()
         if self._worker is None:
-            self._pace.streams += 1
+            self.pace.streams += 1
             self._worker = asyncio.create_task(self._work())
 
     async def close(self) -> None:
@@ -105,7 +98,7 @@ class DeltaStream:
         self._failed, self._waiting = True, ""
         if self._worker is not None:
             worker, self._worker = self._worker, None
-            self._pace.streams -= 1
+            self.pace.streams -= 1
             await cancel_and_wait(worker)
 
     async def _work(self) -> None:
@@ -115,7 +108,7 @@ class DeltaStream:
             await self._publish_waiting()
             if self._ending and not self._waiting:
                 return
-            await run_unless(self._full.wait(), self._sleep(self._pace.interval_s))
+            await run_unless(self._full.wait(), self.sleep(self.pace.interval_s))
 
     async def _publish_waiting(self) -> None:
         text, self._waiting = self._waiting, ""
@@ -125,31 +118,31 @@ class DeltaStream:
             return
         emit, self._seq = self._emit(text), self._seq + 1
         try:
-            await self._publisher.publish(emit)
+            await self.publisher.publish(emit)
         except TransientFault as fault:
             self._give_up(str(fault))
 
     def _emit(self, text: str) -> Emit:
-        request_id = self._envelope.request_id
-        lookup = self._envelope.cache if self._seq == 0 else None
+        request_id = self.envelope.request_id
+        lookup = self.envelope.cache if self._seq == 0 else None
         delta = Delta(
             request_id=request_id,
-            attempt=self._attempt,
+            attempt=self.attempt,
             seq=self._seq,
             text=text,
             cache_kind=lookup.kind if lookup else None,
         )
         headers = event_headers(
             delta,
-            event_id=f"{request_id}:{self._attempt}:{self._seq}",
+            event_id=f"{request_id}:{self.attempt}:{self._seq}",
             source=_SOURCE,
-            traceparent=self._envelope.traceparent,
+            traceparent=self.envelope.traceparent,
         )
-        return Emit.to(DELTAS, delta, key=request_id, headers=headers, partition=_partition(self._envelope))
+        return Emit.to(DELTAS, delta, key=request_id, headers=headers, partition=_partition(self.envelope))
 
     def _give_up(self, why: str) -> None:
         self._failed, self._waiting = True, ""
-        log.warning("llm.deltas_stopped", request_id=self._envelope.request_id, reason=why)
+        log.warning("llm.deltas_stopped", request_id=self.envelope.request_id, reason=why)
 
 
 def _partition(envelope: Envelope) -> int | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,25 +39,21 @@ ToolCalls = tuple[dict[str, Any], ...]
 log = structlog.get_logger(__name__)
 
 
+@dataclass(eq=False)
 class OutputStage:
     """Checks a model's answer, and keeps it for the cache where it may be given again."""
 
     spec = pipeline.OUTPUT
 
-    def __init__(
-        self,
-        prompts: PromptCatalogue,
-        cache: AnswerCache,
-        *,
-        policy: OutputPolicy = DEFAULT_POLICY,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._prompts = prompts
-        self._cache = cache
-        self._policy = policy
-        self._clock = clock
-        # An answer is written to the cache beside its way on: nobody waits for it.
-        self._writes = DetachedTasks(timeout_s=_WRITE_TIMEOUT_S)
+    prompts: PromptCatalogue
+    cache: AnswerCache
+    _: KW_ONLY
+    policy: OutputPolicy = DEFAULT_POLICY
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    #: An answer is written to the cache beside its way on: nobody waits for it.
+    _writes: DetachedTasks = field(
+        default_factory=lambda: DetachedTasks(timeout_s=_WRITE_TIMEOUT_S), init=False
+    )
 
     async def aclose(self) -> None:
         """Wait for the answers that are on their way to the cache."""
@@ -65,7 +62,7 @@ class OutputStage:
     async def handle(self, delivery: Delivery[Completed]) -> Sequence[Emit]:
         """Return the outcome: answered, blocked, or failed for its format."""
         event = delivery.event
-        context = answer_context(event.envelope, event.messages, self._prompts)
+        context = answer_context(event.envelope, event.messages, self.prompts)
         found = self._check(event.completion.content, context, finish_reason=event.completion.finish_reason)
         envelope = msgspec.structs.replace(event.envelope, output_verdict=_verdict(found))
         if not found.passed:
@@ -91,7 +88,7 @@ class OutputStage:
         """Nothing to note: checking twice gives the same verdict."""
 
     def _check(self, text: str, context: AnswerContext, *, finish_reason: str | None = None) -> AnswerVerdict:
-        guard = context.streaming_guard(self._policy)
+        guard = context.streaming_guard(self.policy)
         return guard.finish(text, finish_reason=finish_reason)[1]
 
     def _redacted(self, calls: ToolCalls, context: AnswerContext) -> tuple[ToolCalls, tuple[str, ...]]:
@@ -99,7 +96,7 @@ class OutputStage:
         own = pii.values_in(context.user_text)
 
         def redact(text: str) -> pii.Redaction:
-            found = [span for span in pii.find(text) if span.type in self._policy.redact_pii]
+            found = [span for span in pii.find(text) if span.type in self.policy.redact_pii]
             return pii.without(text, [s for s in found if pii.canonical(text[s.start : s.end]) not in own])
 
         walk = TextWalk(redact, kept=_KEPT)
@@ -113,10 +110,10 @@ class OutputStage:
             model=completion.model,
             provider=completion.provider,
             finish_reason=completion.finish_reason,
-            cached_at=self._clock(),
+            cached_at=self.clock(),
         )
         try:
-            await self._cache.put(slot, answer, tenant=envelope.tenant)
+            await self.cache.put(slot, answer, tenant=envelope.tenant)
         except TransientFault as fault:
             log.warning("cache.not_written", request_id=envelope.request_id, error=str(fault))
 

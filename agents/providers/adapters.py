@@ -6,7 +6,7 @@ from typing import TypeVar
 from agents.providers.anthropic.messages import AnthropicMessages
 from agents.providers.openai.chat import OpenAIChat
 from agents.providers.openai.embeddings import OpenAIEmbeddings
-from agents.providers.provider import EmbeddingProvider, Provider
+from agents.providers.provider import Provider
 from streams.model_catalogue import ProviderName
 from streams.settings import Settings
 
@@ -17,9 +17,7 @@ CHAT: Mapping[ProviderName, Callable[..., Provider]] = {
     ProviderName.OPENAI: OpenAIChat,
     ProviderName.ANTHROPIC: AnthropicMessages,
 }
-EMBEDDINGS: Mapping[ProviderName, Callable[..., EmbeddingProvider]] = {
-    ProviderName.OPENAI: OpenAIEmbeddings,
-}
+EMBEDDINGS: Mapping[ProviderName, Callable[..., OpenAIEmbeddings]] = {ProviderName.OPENAI: OpenAIEmbeddings}
 
 
 def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
@@ -30,7 +28,7 @@ def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
     return _configured(CHAT, settings)
 
 
-def configured_embedders(settings: Settings) -> Mapping[ProviderName, EmbeddingProvider]:
+def configured_embedders(settings: Settings) -> Mapping[ProviderName, OpenAIEmbeddings]:
     """Return a client for each provider of embeddings whose key is set, as `configured_providers` does."""
     return _configured(EMBEDDINGS, settings)
 

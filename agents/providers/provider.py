@@ -113,15 +113,3 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Close the connections."""
         ...
-
-
-class EmbeddingProvider(Protocol):
-    """A service that makes embeddings. It tries each call once: the call loop retries."""
-
-    async def embed(self, call: EmbeddingCall) -> Embedded:
-        """Return the vectors of all the texts, or raise a `ProviderFault`."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...

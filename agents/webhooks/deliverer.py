@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Never
 
 import msgspec
@@ -101,6 +102,7 @@ class DeliveryLimits(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_s: float
 
 
+@dataclass(eq=False)
 class Deliverer:
     """Claims webhooks that are due, sends them, and notes the result.
 
@@ -108,30 +110,19 @@ class Deliverer:
     signed with `keys`; `clock` returns Unix seconds.
     """
 
-    def __init__(
-        self,
-        queue: WebhookQueue,
-        posts: WebhookPoster,
-        publisher: RecordPublisher,
-        *,
-        keys: tuple[bytes, ...],
-        limits: DeliveryLimits,
-        counts: WebhookCounts,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._queue = queue
-        self._posts = posts
-        self._publisher = publisher
-        self._keys = keys
-        self._limits = limits
-        self._counts = counts
-        self._clock = clock
-        self._sleep = sleep
-        self._news = asyncio.Event()
-        self._lanes = Counter[Lane]()
-        self._ailing: dict[Lane, None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+    queue: WebhookQueue
+    posts: WebhookPoster
+    publisher: RecordPublisher
+    _: KW_ONLY
+    keys: tuple[bytes, ...]
+    limits: DeliveryLimits
+    counts: WebhookCounts
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _lanes: Counter[Lane] = field(default_factory=Counter[Lane], init=False)
+    _ailing: dict[Lane, None] = field(default_factory=dict, init=False)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def wake(self) -> None:
         """Look into the queue now: there is something new to send."""
@@ -145,26 +136,26 @@ class Deliverer:
                     continue
             except StoreUnavailable as fault:
                 log.warning("webhook.queue_unavailable", error=str(fault))
-                await self._sleep(_STORE_AWAY_S)
+                await self.sleep(_STORE_AWAY_S)
             except Exception:
                 # An entry that cannot be read is claimed for a while, and holds up nobody else.
                 log.exception("webhook.loop_failed")
-                await self._sleep(_STORE_AWAY_S)
+                await self.sleep(_STORE_AWAY_S)
             await event_within(self._news, _POLL_S)
             self._news.clear()
 
     async def begin_next(self) -> bool:
         """Begin with the next webhook that is due. Return whether there was one, and room for it."""
-        if len(self._tasks) >= self._limits.in_flight:
+        if len(self._tasks) >= self.limits.in_flight:
             return False
-        claimed = await self._queue.claim(lend_s=self._limits.timeout_s + _NOTE_S, busy=self._busy())
+        claimed = await self.queue.claim(lend_s=self.limits.timeout_s + _NOTE_S, busy=self._busy())
         if claimed is None:
-            self._counts.waiting_bytes = self._queue.waiting_bytes
+            self.counts.waiting_bytes = self.queue.waiting_bytes
             return False
         self._lanes[claimed.lane] += 1
         task = asyncio.create_task(self._deliver(claimed))
         self._tasks.add(task)
-        self._counts.in_flight = len(self._tasks)
+        self.counts.in_flight = len(self._tasks)
         task.add_done_callback(lambda done: self._done(claimed.lane, done))
         return True
 
@@ -176,7 +167,7 @@ class Deliverer:
 
     def _done(self, lane: Lane, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._counts.in_flight = len(self._tasks)
+        self.counts.in_flight = len(self._tasks)
         self._lanes[lane] -= 1
         if not self._lanes[lane]:
             del self._lanes[lane]
@@ -186,12 +177,12 @@ class Deliverer:
 
     def _busy(self) -> list[str]:
         """Return the shares that may not have more webhooks in flight now."""
-        free = self._limits.in_flight - len(self._tasks)
+        free = self.limits.in_flight - len(self._tasks)
         crowds = Counter[str]()
         for lane, number in self._lanes.items():
             for crowd in lane.crowds:
                 crowds[crowd] += number
-        shares = {lane: 1 if lane in self._ailing else self._limits.per_host for lane in self._lanes}
+        shares = {lane: 1 if lane in self._ailing else self.limits.per_host for lane in self._lanes}
         full = [lane.name for lane, number in self._lanes.items() if number >= shares[lane]]
         return full + [crowd for crowd, number in crowds.items() if number >= free]
 
@@ -205,7 +196,7 @@ class Deliverer:
     async def _deliver(self, claimed: ClaimedWebhook) -> None:
         answer = await self._send(claimed)
         self._note_health(claimed.lane, answer)
-        decision = decide(answer, claimed.attempt, attempts=self._limits.attempts, jitter=random.random)
+        decision = decide(answer, claimed.attempt, attempts=self.limits.attempts, jitter=random.random)
         try:
             await self._note(claimed, decision)
         except TransientFault as fault:
@@ -216,8 +207,8 @@ class Deliverer:
         try:
             due = codec.decode(claimed.record.value, WebhookDue, claimed.record.headers)
             body = reply_json(due.reply)
-            now_s = int(self._clock())
-            signed = signature(self._keys, message_id=claimed.webhook_id, timestamp_s=now_s, body=body)
+            now_s = int(self.clock())
+            signed = signature(self.keys, message_id=claimed.webhook_id, timestamp_s=now_s, body=body)
             headers = {
                 "content-type": "application/json",
                 "user-agent": "headrace-webhooks",
@@ -225,7 +216,7 @@ class Deliverer:
                 "webhook-timestamp": str(now_s),
                 "webhook-signature": signed,
             }
-            return await self._posts.post(due.url, body, headers)
+            return await self.posts.post(due.url, body, headers)
         except Exception as fault:
             log.exception("webhook.broken", **_named(claimed))
             return Rejected(f"{type(fault).__name__}: {fault}")
@@ -233,31 +224,31 @@ class Deliverer:
     async def _note(self, claimed: ClaimedWebhook, decision: Done | Rejected | RetryDelivery) -> None:
         match decision:
             case RetryDelivery(delay_s, reason):
-                await self._insist(lambda: self._queue.postpone(claimed, delay_s))
-                self._counts.count("retried")
+                await self._insist(lambda: self.queue.postpone(claimed, delay_s))
+                self.counts.count("retried")
                 log.info("webhook.retried", **_named(claimed), reason=reason, again_in_s=round(delay_s, 1))
             case Done(outcome):
-                self._counts.count(outcome)
+                self.counts.count(outcome)
                 log.info("webhook.ended", **_named(claimed), outcome=outcome)
-                await self._insist(lambda: self._queue.end(claimed))
+                await self._insist(lambda: self.queue.end(claimed))
             case Rejected(reason):
                 await self._make_dead_letter(claimed, reason)
 
     async def _make_dead_letter(self, claimed: ClaimedWebhook, reason: str) -> None:
         """Keep the webhook as a dead letter; if the broker is away, after a while."""
-        await self._insist(lambda: self._queue.postpone(claimed, self._limits.dead_letter_s + _NOTE_S))
+        await self._insist(lambda: self.queue.postpone(claimed, self.limits.dead_letter_s + _NOTE_S))
         letter = dead_letter(claimed.record, stage=pipeline.WEBHOOKS.name, fault=WebhookFailed(reason))
         try:
-            await self._publisher.publish(letter)
+            await self.publisher.publish(letter)
         except Undeliverable as fault:
             log.error("webhook.undeliverable", **_named(claimed), error=str(fault))  # noqa: TRY400  # no bug
-        self._counts.count("dead_lettered")
+        self.counts.count("dead_lettered")
         log.warning("webhook.dead_lettered", **_named(claimed), reason=reason)
-        await self._insist(lambda: self._queue.end(claimed))
+        await self._insist(lambda: self.queue.end(claimed))
 
     async def _insist(self, step: Callable[[], Awaitable[None]]) -> None:
         """Try a step in Redis a few times. Where Redis stays away, the webhook's lease runs out."""
-        await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self._sleep)
+        await retry(step, on=StoreUnavailable, attempts=_TRIES_TO_NOTE, sleep=self.sleep)
 
 
 def _named(claimed: ClaimedWebhook) -> dict[str, object]:

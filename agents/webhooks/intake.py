@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import KW_ONLY, dataclass
 
 import structlog
 
@@ -33,6 +34,7 @@ class TooManyWaiting(HeadraceError):
     """Too many webhooks wait already: of this tenant, for this host, or in all."""
 
 
+@dataclass(frozen=True)
 class WebhookIntake:
     """Puts webhooks into the queue. Nothing is sent from here: no receiver can hold up the topic.
 
@@ -40,22 +42,13 @@ class WebhookIntake:
     when there is something to send.
     """
 
-    def __init__(
-        self,
-        queue: WebhookQueue,
-        publisher: RecordPublisher,
-        *,
-        targets: Targets,
-        wait: Callable[[float], Awaitable[bool]],
-        on_added: Callable[[], None],
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._queue = queue
-        self._sender = RecordSender(publisher, stage=pipeline.WEBHOOKS.name)
-        self._targets = targets
-        self._wait = wait
-        self._on_added = on_added
-        self._monotonic = monotonic
+    queue: WebhookQueue
+    publisher: RecordPublisher
+    _: KW_ONLY
+    targets: Targets
+    wait: Callable[[float], Awaitable[bool]]
+    on_added: Callable[[], None]
+    monotonic: Callable[[], float] = time.monotonic
 
     async def run(self, record: Record, work: RecordWork) -> bool:
         """Put a record into the queue or make it a dead letter, however long Redis is away.
@@ -74,24 +67,24 @@ class WebhookIntake:
             full = TooManyWaiting(f"too many webhooks wait, of this tenant, for {lane.host} or in all")
             await self._make_dead_letter(record, full, work)
         elif added is Added.ADDED:
-            self._on_added()
+            self.on_added()
         return True
 
     async def _add(self, due: WebhookDue, lane: Lane, record: Record, work: RecordWork) -> Added | None:
         """Add to the queue; None where the partition is taken away before Redis answers."""
         message_id = webhook_id(due.request_id, due.reply.replay)
-        began_s = self._monotonic()
+        began_s = self.monotonic()
 
         def note(tries: int, fault: StoreUnavailable) -> None:
             log.warning("webhook.queue_unavailable", at=record.place, tries=tries, error=str(fault))
-            work.may_take(self._monotonic() - began_s + _TRY_S)
+            work.may_take(self.monotonic() - began_s + _TRY_S)
 
         try:
             return await retry(
-                lambda: self._queue.add(message_id, lane=lane, record=record),
+                lambda: self.queue.add(message_id, lane=lane, record=record),
                 on=StoreUnavailable,
                 on_failure=note,
-                sleep=self._wait,
+                sleep=self.wait,
             )
         except StoreUnavailable:
             return None
@@ -101,12 +94,14 @@ class WebhookIntake:
         if not record.authentic:
             raise UnauthenticRecord("Headrace has not written this record")
         due = codec.decode(record.value, WebhookDue, record.headers)
-        return due, Lane.of(due.tenant, self._targets.check_url(due.url))
+        return due, Lane.of(due.tenant, self.targets.check_url(due.url))
 
     async def _make_dead_letter(self, record: Record, fault: Exception, work: RecordWork) -> None:
         log.warning("webhook.dead_lettered", at=record.place, reason=str(fault))
         work.is_dead = True
-        await self._sender.send_all((dead_letter(record, stage=pipeline.WEBHOOKS.name, fault=fault),))
+        stage = pipeline.WEBHOOKS.name
+        sender = RecordSender(self.publisher, stage=stage)
+        await sender.send_all((dead_letter(record, stage=stage, fault=fault),))
 
 
 async def webhook_intake(

@@ -14,6 +14,7 @@ Readers of committed records see each change once. Its `ce_id` identifies it in 
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -28,13 +29,15 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from analytics.alerts.alert_states import AlertSeries
-from analytics.clickhouse import ClickHouse, micros
-from streams.codec import decode, encode, event_headers
-from streams.errors import KafkaUnavailable, UndecodableRecord
+from analytics.clickhouse import ClickHouse
+from streams.codec import encode, event_headers
+from streams.errors import KafkaUnavailable
 from streams.events import AlertRaised
 from streams.kafka.clients import start_client, stop_client
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.redelivery import own_event
+from streams.times import micros
 from streams.topics import ALERTS
 
 log = structlog.get_logger(__name__)
@@ -56,6 +59,7 @@ _HEARTBEAT_MS = 3_000
 _TRANSACTION_TIMEOUT_MS = 30_000
 
 
+@dataclass(eq=False)
 class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
     """The alerts topic, read and written.
 
@@ -63,27 +67,20 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     most `timeout_s`.
     """
 
-    def __init__(
-        self,
-        bootstrap: str,
-        *,
-        instance_id: str,
-        timeout_s: float,
-        topic: str = ALERTS.name,
-        group: str = GROUP,
-        auth: RecordAuth = UNSIGNED,
-    ) -> None:
-        self._auth = auth
-        self._bootstrap = bootstrap
-        self._instance_id = instance_id
-        self._timeout_s = timeout_s
-        self._topic = topic
-        self._first = TopicPartition(topic, 0)
-        self._group = group
-        self._inspector = KafkaInspector(bootstrap, client_id=group, timeout_s=timeout_s)
-        self._member: AIOKafkaConsumer | None = None
-        self._producer: AIOKafkaProducer | None = None
-        self._leads = False
+    bootstrap: str
+    _: KW_ONLY
+    instance_id: str
+    timeout_s: float
+    topic: str = ALERTS.name
+    group: str = GROUP
+    auth: RecordAuth = UNSIGNED
+    _member: AIOKafkaConsumer | None = field(default=None, init=False)
+    _producer: AIOKafkaProducer | None = field(default=None, init=False)
+    _leads: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._first = TopicPartition(self.topic, 0)
+        self._inspector = KafkaInspector(self.bootstrap, client_id=self.group, timeout_s=self.timeout_s)
 
     async def is_leader(self) -> bool:
         """Return whether this process is the leader, which watches. To be called every few minutes."""
@@ -97,13 +94,13 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Fence off earlier writers, and return what the topic holds, each key's records in order."""
         await self.resign()
         producer: AIOKafkaProducer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap.split(","),
-            client_id=f"{self._group}.{self._instance_id}",
-            transactional_id=self._group,
+            bootstrap_servers=self.bootstrap.split(","),
+            client_id=f"{self.group}.{self.instance_id}",
+            transactional_id=self.group,
             transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            request_timeout_ms=int(self._timeout_s * 1000),
+            request_timeout_ms=int(self.timeout_s * 1000),
         )
-        starting = start_client(producer, timeout_s=self._timeout_s)
+        starting = start_client(producer, timeout_s=self.timeout_s)
         await self._ask("opening a transaction", starting)
         self._producer = producer
         return await self._read()
@@ -112,11 +109,11 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Write one record. Whatever goes wrong, only `take_over` tells whether it was written."""
         if self._producer is None:
             raise KafkaUnavailable("the alerts topic was not taken over yet")
-        await self._ask(f"writing to {self._topic}", self._write(self._producer, event))
+        await self._ask(f"writing to {self.topic}", self._write(self._producer, event))
 
     async def judged_until(self) -> datetime | None:
         """Return the end of the last window that any process has judged; None where there is none."""
-        found = (await self._inspector.commits(self._group, [self._first]))[self._first]
+        found = (await self._inspector.commits(self.group, [self._first]))[self._first]
         try:
             return datetime.fromisoformat(found.metadata or "")
         except ValueError:
@@ -152,21 +149,21 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Lead, if the first partition is assigned."""
         self._leads = self._first in set(assigned)
         if self._leads:
-            log.info("watcher.chosen", instance=self._instance_id)
+            log.info("watcher.chosen", instance=self.instance_id)
 
     async def _join(self) -> AIOKafkaConsumer:
         member = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap.split(","),
-            client_id=f"{self._group}.{self._instance_id}",
-            group_id=self._group,
-            group_instance_id=self._instance_id,
+            bootstrap_servers=self.bootstrap.split(","),
+            client_id=f"{self.group}.{self.instance_id}",
+            group_id=self.group,
+            group_instance_id=self.instance_id,
             enable_auto_commit=False,
             auto_offset_reset="latest",
             session_timeout_ms=_SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=_HEARTBEAT_MS,
         )
-        await self._ask("joining", start_client(member, timeout_s=self._timeout_s))
-        member.subscribe([self._topic], listener=self)
+        await self._ask("joining", start_client(member, timeout_s=self.timeout_s))
+        member.subscribe([self.topic], listener=self)
         return member
 
     async def _write(self, producer: AIOKafkaProducer, event: AlertRaised) -> None:
@@ -174,45 +171,37 @@ class AlertLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         headers = event_headers(
             event, event_id=f"{event.alert_id}:{event.state}", source=_SOURCE, at=event.at
         )
-        signed = self._auth.signed(self._topic, key, value, tuple(headers))
+        signed = self.auth.signed(self.topic, key, value, tuple(headers))
         # Where this fails the producer is given up, and whoever takes over ends its transaction.
         await producer.begin_transaction()
-        await producer.send_and_wait(self._topic, value=value, key=key, headers=list(signed))
+        await producer.send_and_wait(self.topic, value=value, key=key, headers=list(signed))
         await producer.commit_transaction()
 
     async def _read(self) -> list[AlertRaised]:
         reader = KafkaInspector(
-            self._bootstrap,
-            client_id=f"{self._group}.{self._instance_id}.reader",
-            timeout_s=self._timeout_s,
+            self.bootstrap,
+            client_id=f"{self.group}.{self.instance_id}.reader",
+            timeout_s=self.timeout_s,
             committed_only=True,
         )
         try:
-            partitions = await reader.partitions([self._topic])
+            partitions = await reader.partitions([self.topic])
             begins = await reader.beginning_offsets(partitions)
             ends = await reader.end_offsets(partitions)
             records = [each async for each in reader.read_between(begins, ends)]
         finally:
             await reader.close()
-        events: list[AlertRaised] = []
-        for record in records:
-            if not self._auth.wrote(record):
-                log.warning("watcher.unauthentic_record", offset=record.offset)
-                continue
-            try:
-                events.append(decode(record.value, AlertRaised, record.headers))
-            except UndecodableRecord as fault:
-                log.warning("watcher.foreign_record", offset=record.offset, reason=str(fault))
-        return events
+        events = (own_event(each, AlertRaised, self.auth, reader="watcher") for each in records)
+        return [event for event in events if event is not None]
 
     async def _ask(self, what: str, call: Awaitable[T]) -> T:
         try:
-            return await asyncio.wait_for(call, self._timeout_s)
+            return await asyncio.wait_for(call, self.timeout_s)
         except (KafkaError, TimeoutError, OSError) as fault:
             raise KafkaUnavailable(f"{what} failed: {fault!r}") from fault
 
     async def _end(self, client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-        if (fault := await stop_client(client, timeout_s=self._timeout_s)) is not None:
+        if (fault := await stop_client(client, timeout_s=self.timeout_s)) is not None:
             log.info("watcher.close_failed", error=fault)
 
 

@@ -14,13 +14,13 @@ from importlib.resources import files
 import msgspec
 
 from analytics.clickhouse import ClickHouse, instant
+from streams.times import EPOCH
 
 #: The name under which all tenants together go. No tenant has it: names are not empty.
 EVERYBODY = ""
 
 _MOST_TENANTS = 1_000
 _DAY = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SATURDAY = 5
 
 
@@ -50,7 +50,7 @@ class AlertWindow(msgspec.Struct, frozen=True):
     @classmethod
     def last_closed(cls, now: datetime, length: timedelta) -> "AlertWindow":
         """Return the newest window that has ended."""
-        until = now - (now - _EPOCH) % length
+        until = now - (now - EPOCH) % length
         return cls(until - length, until)
 
     @property

@@ -41,15 +41,15 @@ def budgets_router(daily_usd: Mapping[str, Decimal], *, clock: Clock = utc_now) 
         A tenant's key sees its own budget. Nothing is refused where one is exceeded.
         """
         with faults_as_errors(_QUERY):
-            wanted = {tenant: usd for tenant, usd in daily_usd.items() if _sees(scope, tenant)}
+            wanted = {
+                tenant: usd
+                for tenant, usd in daily_usd.items()
+                if scope.tenant is None or (tenant == scope.tenant != ALL_TENANTS)
+            }
             found = await _standings(wanted, service, scope, clock) if wanted else []
         return JsonResponse({"budgets": [_described(each) for each in found]})
 
     return router
-
-
-def _sees(scope: TenantScope, tenant: str) -> bool:
-    return scope.tenant is None or (tenant == scope.tenant != ALL_TENANTS)
 
 
 async def _standings(

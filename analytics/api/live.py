@@ -9,12 +9,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -23,12 +23,12 @@ from analytics.api.dependencies import TenantScopeDep
 from analytics.api.health import CachedReading, SourceReading
 from analytics.lags import GroupLag, read_lags
 from analytics.status import Clock, SinkStatus, WatchStatus, utc_now
-from streams.codec import decode, header
-from streams.errors import UndecodableRecord
+from streams.codec import header
 from streams.events import DeadLetterAction
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.pipeline import RELAY, SINK, STAGES
+from streams.redelivery import own_event
 from streams.serving.responses import JsonResponse
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS
 
@@ -121,15 +121,11 @@ class DeadLetterBacklog:
                 stage = (header(record.headers, _STAGE_HEADER) or b"").decode("utf-8", "replace")
                 self._stages[record.partition, record.offset] = stage[:_MAX_STAGE_CHARS]
             return
-        if not self.auth.wrote(record):
-            log.info("live.unauthentic_action", partition=record.partition, offset=record.offset)
-            return
-        try:
-            action = decode(record.value, DeadLetterAction, record.headers)
+        action = own_event(record, DeadLetterAction, self.auth, reader="live")
+        if action is not None:
             partition, _, offset = action.dead_letter.partition(":")
-            self._done.add((int(partition), int(offset)))
-        except (UndecodableRecord, ValueError) as fault:
-            log.info("live.no_action", partition=record.partition, offset=record.offset, error=str(fault))
+            with suppress(ValueError):  # it names no dead letter
+                self._done.add((int(partition), int(offset)))
 
     def _forget(self, kept: Mapping[int, range]) -> None:
         """Drop what is known of letters that are not there (any more): anybody may have named such."""
@@ -251,9 +247,6 @@ def connected_pipeline(
         ),
         connections=(lags, letters),
     )
-
-
-log = structlog.get_logger(__name__)
 
 
 def live_router(pipeline: LivePipeline) -> APIRouter:

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
-from analytics.clickhouse import ClickHouse, micros
+from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import ROLLUPS
 from analytics.status import Clock, utc_now
 from streams.errors import ClickHouseUnavailable
 from streams.settings import TenantRules
+from streams.times import micros
 
 log = structlog.get_logger(__name__)
 

@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
-from analytics.clickhouse import ClickHouse, micros
+from analytics.clickhouse import ClickHouse
 from analytics.rollups.definitions import REVISE
 from analytics.rollups.partition_swap import replace_day, swap_expiry_s
 from analytics.schema.cluster import sync_all_replicas, sync_replica, unfinished_mutations
 from streams.erasure import Subject
 from streams.errors import ClickHouseUnavailable
 from streams.events import Erasure
+from streams.times import micros
 
 _POLL_S = 0.1
 _SUBJECTS_A_QUERY = 200  # parameters travel in the URL

@@ -286,6 +286,6 @@ async def read_feedback(
         limits = PendingLimits(wait_s=settings.feedback_wait_s)
         await FeedbackConsumer(config, limits, writer, status).run(stop)
     finally:
-        await erasures.close()
+        await erasures.aclose()
         await progress.close()
         await publisher.stop()

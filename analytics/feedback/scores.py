@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import msgspec
 
-from analytics.clickhouse import ClickHouse, instant, micros
+from analytics.clickhouse import ClickHouse, instant
 from analytics.sink.batches import ConsumedRecord
 from analytics.sink.rows import Row, Table
 from streams.codec import decode
@@ -19,13 +19,13 @@ from streams.errors import InvalidRequest
 from streams.events import Erasure, FeedbackGiven
 from streams.redelivery import redelivery
 from streams.request_rules.feedback import score_id_of, scored_at_of, value_of
+from streams.times import EPOCH, micros
 
 #: Who names no tenant is this one's, as for requests that come over Kafka (`agents.intake.intake`).
 DEFAULT_TENANT = "default"
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END = datetime(2149, 6, 6, tzinfo=UTC)  # the last day that ClickHouse's `Date` holds
-_END_MS = (_END - _EPOCH) // timedelta(milliseconds=1)
+_END_MS = (_END - EPOCH) // timedelta(milliseconds=1)
 _DAY = timedelta(days=1)
 _RECENT = timedelta(days=2)
 _IDS_A_QUERY = 200  # parameters travel in the URL
@@ -88,7 +88,7 @@ def parsed_feedback(record: ConsumedRecord) -> ParsedFeedback:
     again = redelivery(record.headers).believed_of(topic=record.topic, timestamp_ms=record.timestamp_ms)
     # A dead letter that is replayed was written when it was written first.
     written_ms = record.timestamp_ms if again.timestamp_ms is None else again.timestamp_ms
-    written_at = _EPOCH + timedelta(milliseconds=min(max(written_ms, 0), _END_MS))
+    written_at = EPOCH + timedelta(milliseconds=min(max(written_ms, 0), _END_MS))
     scored_at = scored_at_of(feedback, written_at=written_at)
     _check_time(scored_at, "scored_at")
     if feedback.accepted_at is not None:
@@ -120,7 +120,7 @@ async def find_requests(
         for each in everywhere
         if not any(facts.tenant == each.tenant for facts in found.get(each.feedback.request_id, ()))
     }
-    await _look(clickhouse, missing, _EPOCH, _END, found)
+    await _look(clickhouse, missing, EPOCH, _END, found)
     return found
 
 
@@ -210,5 +210,5 @@ def row_of(
 
 
 def _check_time(at: datetime, field: str) -> None:
-    if not _EPOCH <= at < _END:
+    if not EPOCH <= at < _END:
         raise InvalidRequest(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)

@@ -16,7 +16,7 @@ import msgspec
 
 from streams.errors import InputError
 from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
-from streams.times import FIRST, parse_moment, utc
+from streams.times import EPOCH, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
 INSTANT = "DateTime64(6, 'UTC')"
@@ -91,11 +91,7 @@ def instant(given: object, now: datetime) -> datetime:
     A time without a zone is UTC, as all times in the tables are.
     """
     at = utc(given) if isinstance(given, datetime) else parse_moment(str(given), now=now)
-    return min(max(at, FIRST), _LAST)
-
-
-def _instant_text(given: object, now: datetime) -> str:
-    return instant(given, now).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return min(max(at, EPOCH), _LAST)
 
 
 def _text(given: object, _now: datetime) -> str:
@@ -137,7 +133,10 @@ def _shown(given: object) -> str:
 
 #: What a parameter may be: how a value is converted, and what a wrong one should have been.
 TYPES: Mapping[str, tuple[Callable[[object, datetime], Any], str]] = {
-    INSTANT: (_instant_text, "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now"),
+    INSTANT: (
+        lambda given, now: f"{instant(given, now):%Y-%m-%d %H:%M:%S.%f}",
+        "a time (2026-11-21T08:00Z), an age (90s, 30m, 24h, 7d) or now",
+    ),
     "String": (_text, f"a text of at most {_MAX_TEXT_CHARS} characters"),
     "UInt32": (_whole, "a whole number from 0 to 4294967295"),
     "Float64": (_real, "a finite number"),
@@ -261,25 +260,21 @@ _RANGES: Final = {
 }
 
 
-class UnknownFormat(InputError):
-    """There is no such format."""
-
-
 def chosen_format(name: str | None, accept: str) -> ResultFormat:
-    """Return the format that a caller asks for, or raise `UnknownFormat`.
+    """Return the format that a caller asks for, or raise `WrongParameter`.
 
     The parameter `format` goes before the header `Accept`.
     """
     if name is not None:
         if name not in FORMATS:
             message = f"format must be one of {', '.join(FORMATS)}, not {name[:64]!r}"
-            raise UnknownFormat(message, code="unknown_format", param="format")
+            raise WrongParameter(message, code="unknown_format", param="format")
         return FORMATS[name]
     for media_range in _by_preference(accept or "*/*"):
         if media_range in _RANGES:
             return _RANGES[media_range]
     types = ", ".join(each.media_type.partition(";")[0] for each in FORMATS.values())
-    raise UnknownFormat(
+    raise WrongParameter(
         f"none of the types in Accept is available: send one of {types}, or the parameter format",
         code="not_acceptable",
     )

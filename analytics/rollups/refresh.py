@@ -154,7 +154,8 @@ class RollupRefresher:
         due.sort(key=lambda item: item.day, reverse=True)
         now, later = due[:limit], due[limit:]
         if now:
-            await self._drop_left_behind()
+            for row in await self.clickhouse.query(_LEFT_BEHIND, {"age_s": round(self.staging_expiry_s)}):
+                await self.clickhouse.execute(f"DROP TABLE IF EXISTS {row['name']} SYNC")
         await self._compute(now)
         dirty = recent | {item.day for item in later}
         return RefreshProgress(refreshed=now, due=len(later), dirty_days=len(dirty))
@@ -213,10 +214,6 @@ class RollupRefresher:
             {"day": due.day, "version": due.version},
             expiry_s=swap_expiry_s(self.statement_s) if self.expiry_s is None else self.expiry_s,
         )
-
-    async def _drop_left_behind(self) -> None:
-        for row in await self.clickhouse.query(_LEFT_BEHIND, {"age_s": round(self.staging_expiry_s)}):
-            await self.clickhouse.execute(f"DROP TABLE IF EXISTS {row['name']} SYNC")
 
 
 def pause_s(*, interval_s: float, took_s: float, due: int) -> float:

@@ -4,7 +4,7 @@ Times become integer microseconds here, which is what the columns hold, so that 
 and not once per row and column.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -13,6 +13,7 @@ import msgspec
 
 from streams.errors import UndecodableRecord
 from streams.events import LlmCall, RequestLog, Timing
+from streams.times import EPOCH
 
 Row = tuple[Any, ...]
 
@@ -31,8 +32,7 @@ class RequestRows(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rows: tuple[tuple[Table, tuple[Row, ...]], ...]
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_DAY = _EPOCH.date()
+_EPOCH_DAY = EPOCH.date()
 _DAY_US = 86_400_000_000
 _LAST_DAY = 65_535  # 2149-06-06, the last that ClickHouse's `Date` holds
 
@@ -163,7 +163,7 @@ def _call_row(head: Row, call: LlmCall) -> Row:
 def _micros(at: datetime, field: str) -> int:
     if at.tzinfo is None:
         raise UndecodableRecord(f"{field} has no time zone", param=field)
-    since = at - _EPOCH
+    since = at - EPOCH
     if not 0 <= since.days <= _LAST_DAY:
         raise UndecodableRecord(f"{field} is {at.isoformat()}: not between 1970 and 2149", param=field)
     # A third of the time of a division by a microsecond, eight times a record.

@@ -111,7 +111,7 @@ async def _timings(
         "ORDER BY accepted_at LIMIT 1",
         {"since": text_of(data.since + (data.until - data.since) / 2)},
     )
-    reader = _reader(str(part.reader_endpoint))
+    reader = _reader(f"http://reader:{_READER_PASSWORD}@127.0.0.1:{part.port}")
     try:
         found = []
         asked = [

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -75,7 +75,7 @@ async def _audit(
     settings: Settings, window: AuditWindow, simulator: str | None, wait_s: float
 ) -> AuditReport:
     begun = time.monotonic()
-    async with Auditor(settings, window, simulator=simulator) as auditor:
+    async with aclosing(Auditor(settings, window, simulator=simulator)) as auditor:
         while True:
             report = await auditor.report()
             left_s = begun + wait_s - time.monotonic()

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from streams.errors import HeadraceError
 from streams.telemetry import without_credentials
-from streams.times import FIRST, parse_moment
+from streams.times import EPOCH, parse_moment
 
 DataDir = Annotated[
     Path,
@@ -71,7 +71,7 @@ def parse_time_option(text: str, *, now: datetime | None = None) -> datetime:
     """Return the time that an option names: an age such as 2h, or a time in ISO 8601 from 1970 on."""
     with suppress(ValueError):
         at = parse_moment(text, now=now or datetime.now(UTC))
-        if at >= FIRST:
+        if at >= EPOCH:
             return at
     raise typer.BadParameter(f"{text!r} is no time: write 90s, 30m, 2h or 7d (ago), or 2026-11-21T08:00:00Z")
 

@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -29,49 +29,41 @@ Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
 By = Annotated[str | None, typer.Option(help="Who does it, for the audit trail. Default: the OS user.")]
 
 
-def _filters_of(
-    state: Annotated[
+#: The options by which letters are chosen: `state`, and fields of `LetterFilters`.
+_FILTERS: Mapping[str, Any] = {
+    "state": Annotated[
         Literal["open", "replayed", "discarded", "all"] | None,
         typer.Option("--state", help="The state. Default: open."),
-    ] = None,
-    stage: Annotated[str | None, typer.Option(help="The stage in which the record died.")] = None,
-    exception: Annotated[
-        str | None, typer.Option("--exception", help="The fault, e.g. UndecodableRecord.")
-    ] = None,
-    topic: Annotated[str | None, typer.Option("--topic", help="The topic on which the record died.")] = None,
-    request_id: Annotated[str | None, typer.Option(help="The request that it belongs to.")] = None,
-    tenant: Annotated[
-        str | None, typer.Option(help="The request's tenant, where the record can be read.")
-    ] = None,
-    since: Annotated[
+    ],
+    "stage": Annotated[str | None, typer.Option(help="The stage in which the record died.")],
+    "exception": Annotated[str | None, typer.Option(help="The fault, e.g. UndecodableRecord.")],
+    "topic": Annotated[str | None, typer.Option(help="The topic on which the record died.")],
+    "request_id": Annotated[str | None, typer.Option(help="The request that it belongs to.")],
+    "tenant": Annotated[str | None, typer.Option(help="The request's tenant, where the record can be read.")],
+    "since": Annotated[
         datetime | None, time_option(help="Died at or after: 30m, 2h, 7d ago, or an ISO time (UTC).")
-    ] = None,
-    until: Annotated[datetime | None, time_option(help="Died before; the same form as --since.")] = None,
-) -> LetterFilters | None:
-    named: dict[str, Any] = {
-        "stage": stage,
-        "exception": exception,
-        "topic": topic,
-        "request_id": request_id,
-        "tenant": tenant,
-        "since": since,
-        "until": until,
-    }
+    ],
+    "until": Annotated[datetime | None, time_option(help="Died before; the same form as --since.")],
+}
+
+
+def _filters_of(state: str | None, **named: Any) -> LetterFilters | None:
     if state is None and not any(named.values()):
         return None
     return LetterFilters(status=None if state == "all" else LetterStatus(state or "open"), **named)
 
 
 def with_filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `_filters_of`, and their result as its parameter `filters`."""
-    options = signature(_filters_of, eval_str=True).parameters
+    """Give a command the options of `_FILTERS`, and what they choose as its parameter `filters`."""
     own = [each for each in signature(command, eval_str=True).parameters.values() if each.name != "filters"]
+    kind = Parameter.KEYWORD_ONLY
+    options = [Parameter(name, kind, default=None, annotation=each) for name, each in _FILTERS.items()]
 
     @wraps(command)
     def run(**given: Any) -> None:
-        command(filters=_filters_of(**{name: given.pop(name) for name in options}), **given)
+        command(filters=_filters_of(**{name: given.pop(name) for name in _FILTERS}), **given)
 
-    parameters = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*options.values(), *own)]
+    parameters = [*options, *(each.replace(kind=kind) for each in own)]
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run

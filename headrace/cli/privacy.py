@@ -89,9 +89,8 @@ async def _erase(
     async with AsyncExitStack() as stack:
         bootstrap, timeout_s = settings.kafka_bootstrap, settings.kafka_timeout_s
         auth = RecordAuth.from_settings(settings)
-        feed = await stack.enter_async_context(
-            ErasureFeed(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth)
-        )
+        feed = ErasureFeed(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth)
+        stack.push_async_callback(feed.aclose)
         publisher = await stack.enter_async_context(
             Publisher(bootstrap, client_id=_CLIENT_ID, timeout_s=timeout_s, auth=auth)
         )

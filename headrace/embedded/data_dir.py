@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headrace.embedded.errors import DataDirInUse, NotPrivate
+from headrace.embedded.errors import EmbeddedError
 
 OWNER_ONLY = 0o077
 """The umask of every child: group and others get nothing."""
@@ -17,10 +17,13 @@ _PASSWORD_BYTES = 24
 
 
 def private_folder(path: Path) -> Path:
-    """Create the folder if need be, and close it to everybody but its owner. Raises `NotPrivate`."""
+    """Create the folder if need be, and close it to all but its owner. Raises `EmbeddedError`: another's."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_uid != os.geteuid():
-        raise NotPrivate(path)
+        raise EmbeddedError(
+            f"{path} belongs to another user: use another folder (--data-dir, or XDG_CACHE_HOME for the "
+            "cache), or give it to this user with chown"
+        )
     path.chmod(0o700)
     return path
 
@@ -67,12 +70,15 @@ class DataDirLock:
         """Create the folder if need be, lock it, and return the descriptor to pass on.
 
         It waits for the holder to leave: a child whose parent was just killed needs a few seconds to end
-        (`process.ORPHAN_GRACE_S`). Raises `DataDirInUse` or `NotPrivate`.
+        (`process.ORPHAN_GRACE_S`). Raises `EmbeddedError`: it does not leave, or as `private_folder`.
         """
         deadline = time.monotonic() + wait_s
         while (fd := try_lock(private_folder(self._data_dir) / ".lock")) is None:
             if time.monotonic() >= deadline:
-                raise DataDirInUse(self._part, self._data_dir)
+                raise EmbeddedError(
+                    f"another embedded {self._part} runs on {self._data_dir}. Stop it first (headrace down), "
+                    "or start this one with another data folder."
+                )
             if on_progress is not None:
                 on_progress(f"waiting for the {self._part} that still runs on {self._data_dir} to end")
                 on_progress = None

@@ -53,17 +53,6 @@ class PortInUse(EmbeddedError):
         )
 
 
-class DataDirInUse(EmbeddedError):
-    """Another process already runs on the same data folder."""
-
-    def __init__(self, part: str, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        super().__init__(
-            f"another embedded {part} runs on {data_dir}. Stop it first (headrace down), "
-            "or start this one with another data folder."
-        )
-
-
 class DataCorrupt(EmbeddedError):
     """The part refuses the data it finds in its folder."""
 
@@ -72,36 +61,17 @@ class DataCorrupt(EmbeddedError):
         super().__init__(f"embedded {part} cannot read its data in {data_dir}: {reason}. {advice}")
 
 
-class NotPrivate(EmbeddedError):
-    """A folder belongs to another user, who could read or replace what is in it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path} belongs to another user: use another folder (--data-dir, or XDG_CACHE_HOME for the "
-            "cache), or give it to this user with chown"
-        )
-
-
 class ProcessExited(EmbeddedError):
     """A child process ended although it should run."""
 
     def __init__(self, role: str, returncode: int, log_path: Path, log_tail: str) -> None:
         self.returncode = returncode
         self.log_tail = log_tail
-        super().__init__(f"{role} ended with status {returncode}; {_last_words(log_path, log_tail)}")
+        super().__init__(f"{role} ended with status {returncode}; {last_words(log_path, log_tail)}")
 
 
-class StartTimeout(EmbeddedError):
-    """A child process runs but did not become ready in time."""
-
-    def __init__(self, role: str, timeout_s: float, log_path: Path, log_tail: str) -> None:
-        super().__init__(
-            f"{role} was not ready after {timeout_s:g} s. On a slow machine, raise the start-up timeout; "
-            f"{_last_words(log_path, log_tail)}"
-        )
-
-
-def _last_words(log_path: Path, log_tail: str) -> str:
+def last_words(log_path: Path, log_tail: str) -> str:
+    """Say how the log of a child process ends."""
     lines = [line for line in log_tail.splitlines() if not line.lstrip().startswith("at ")]  # Java's stack
     if not lines:
         return f"it wrote nothing to {log_path}"

@@ -68,7 +68,7 @@ def class_path(cache_dir: Path, on_progress: OnProgress, jars: Sequence[Jar] | N
 
     Safe when several processes do it at once (one downloads, others wait), and when one is killed half way:
     the folder, named after version and lock, gets its final name only when all in it has been verified.
-    Raises `DownloadFailed`, `NotPrivate` or `ExtraMissing`.
+    Raises `DownloadFailed`, `ExtraMissing`, or as `private_folder`.
     """
     jars = locked_jars() if jars is None else jars
     private_folder(cache_dir)

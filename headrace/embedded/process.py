@@ -16,7 +16,7 @@ from pathlib import Path
 
 from headrace.embedded import guard
 from headrace.embedded.data_dir import OWNER_ONLY
-from headrace.embedded.errors import EmbeddedError, PortInUse, ProcessExited, StartTimeout
+from headrace.embedded.errors import EmbeddedError, PortInUse, ProcessExited, last_words
 
 LOOPBACK = "127.0.0.1"
 """Embedded parts listen here and nowhere else: Kafka has no password, and none of them has TLS."""
@@ -137,7 +137,7 @@ class ChildProcess:
         self._pid = self._read_pid(status_read)
 
     def wait_ready(self) -> None:
-        """Block until the probe says yes. Raises `ProcessExited`, or `StartTimeout`: then it still runs."""
+        """Block until the probe says yes. Raises `ProcessExited`, or `EmbeddedError`: it takes too long."""
         deadline = time.monotonic() + self.start_timeout_s
         while True:
             returncode = self.poll()
@@ -146,7 +146,10 @@ class ChildProcess:
             if self.probe is None or self.probe():
                 return
             if time.monotonic() >= deadline:
-                raise StartTimeout(self.role, self.start_timeout_s, self.log_path, self.log_tail())
+                raise EmbeddedError(
+                    f"{self.role} was not ready after {self.start_timeout_s:g} s. On a slow machine, raise "
+                    f"the start-up timeout; {last_words(self.log_path, self.log_tail())}"
+                )
             time.sleep(_PROBE_INTERVAL_S)
 
     def poll(self) -> int | None:

@@ -17,7 +17,6 @@ from headrace.simulator.request_validation import ErrorReply
 from headrace.simulator.simulated_call import (
     ProviderApi,
     ReplyHead,
-    RequestHeaders,
     StreamFrame,
     StreamScript,
     bearer_token,
@@ -130,16 +129,12 @@ def _error_body(error: ErrorReply, request_id: str = "") -> bytes:
     return msgspec.json.encode({"type": "error", "error": named, "request_id": request_id})
 
 
-def _api_key(headers: RequestHeaders) -> str:
-    return headers.get("x-api-key") or bearer_token(headers)
-
-
 ANTHROPIC = ProviderApi(
     provider=ProviderName.ANTHROPIC,
     request_id_header="request-id",
     id_prefix="msg_",
     overloaded_status=529,
-    api_key=_api_key,
+    api_key=lambda headers: headers.get("x-api-key") or bearer_token(headers),
     read_chat=read_message_request,
     whole_reply=_message_body,
     stream_script=_message_stream,

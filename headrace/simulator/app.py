@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -60,39 +61,37 @@ def _with_password(handler: Handler, password: str | None) -> Handler:
     return guarded
 
 
+@dataclass(frozen=True)
 class _OperatorApi:
-    def __init__(self, simulation: Simulation) -> None:
-        self._director = simulation.director
-        self._invoice = simulation.invoice
-        self._received = simulation.received
+    simulation: Simulation
 
     async def health(self, _request: Request) -> Response:
         return _json({"status": "ok", "simulated": True})
 
     async def behaviour(self, request: Request) -> Response:
+        director = self.simulation.director
         if request.method == "PUT":
             try:
-                self._director.direct(msgspec.json.decode(await request.body(), type=Behaviour))
+                director.direct(msgspec.json.decode(await request.body(), type=Behaviour))
             except msgspec.DecodeError as error:
                 return _problem(422, f"{error}; nothing was changed")
         elif request.method == "DELETE":
-            self._director.direct(Behaviour())
-        return _json(self._director.behaviour)
+            director.direct(Behaviour())
+        return _json(director.behaviour)
 
     async def invoice(self, request: Request) -> Response:
+        invoice, asked = self.simulation.invoice, request.query_params
         if request.method == "DELETE":
-            self._invoice.clear()
+            invoice.clear()
         try:
-            since = _since(request.query_params.get("since"))
+            since = _since(asked.get("since"))
         except ValueError as error:
             return _problem(422, str(error))
-        return _json(
-            self._invoice.report(since=since, list_items=request.query_params.get("items") != "false")
-        )
+        return _json(invoice.report(since=since, list_items=asked.get("items") != "false"))
 
     async def received(self, request: Request) -> Response:
         fragment = request.query_params.get("contains", "")
-        return _json({"calls": [call for call in self._received if fragment in call.body]})
+        return _json({"calls": [call for call in self.simulation.received if fragment in call.body]})
 
 
 def _since(text: str | None) -> datetime | None:
@@ -113,8 +112,7 @@ def _json(value: object) -> Response:
 
 
 def _problem(status: int, message: str) -> Response:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    return Response(msgspec.json.encode({"error": error}), status, media_type="application/json")
+    return Response(OPENAI.error_body(ErrorReply(status, message), ""), status, media_type="application/json")
 
 
 # Hanging calls end with their clients; at a stop they are given this long.

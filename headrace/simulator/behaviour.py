@@ -243,23 +243,22 @@ class Director:
     def fault(self, provider: ProviderName, model: str, prompt: str) -> FaultRule | None:
         """Return the first fault that strikes a call; it uses up one of its `next_calls`."""
         for rule in self._behaviour.faults:
-            if rule.next_calls != 0 and rule.covers(provider, model, prompt):
-                if rule.rate is not None and self._random.random() >= rule.rate:
-                    continue
+            if rule.next_calls == 0 or not rule.covers(provider, model, prompt):
+                continue
+            if rule.rate is None or self._random.random() < rule.rate:
                 self._use_up("faults", rule)
                 return rule
         return None
 
     def raw_answer(self, provider: ProviderName, model: str, prompt: str) -> RawAnswer | None:
         """Return the first raw answer for a call; it uses up one of its `next_calls`."""
-        for rule in self._behaviour.raw_answers:
-            if rule.next_calls != 0 and rule.covers(provider, model, prompt):
-                self._use_up("raw_answers", rule)
-                return rule
-        return None
+        rules = (rule for rule in self._behaviour.raw_answers if rule.next_calls != 0)
+        found = next((rule for rule in rules if rule.covers(provider, model, prompt)), None)
+        self._use_up("raw_answers", found)
+        return found
 
-    def _use_up(self, field: str, used: FaultRule | RawAnswer) -> None:
-        if used.next_calls is not None:
+    def _use_up(self, field: str, used: FaultRule | RawAnswer | None) -> None:
+        if used is not None and used.next_calls is not None:
             fewer = msgspec.structs.replace(used, next_calls=used.next_calls - 1)
             rules = [fewer if rule is used else rule for rule in getattr(self._behaviour, field)]
             self._behaviour = msgspec.structs.replace(self._behaviour, **{field: rules})

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -32,23 +33,22 @@ from streams.model_catalogue import count_text
 _FRAMES_PER_WRITE = 64
 
 
+@dataclass(eq=False)
 class StreamPlayback:
     """One stream."""
 
-    def __init__(self, call: SimulatedCall, made: Generation, script: StreamScript, plan: ReplyPlan) -> None:
-        self._call = call
-        self._made = made
-        self._frames = script.frames
-        self._opening = script.opening
-        self._closing = script.closing
-        self._plan = plan
-        self._sent = 0
-        self._tokens_sent = 0
+    call: SimulatedCall
+    made: Generation
+    script: StreamScript
+    plan: ReplyPlan
+    _sent: int = field(default=0, init=False)
+    _tokens_sent: int = field(default=0, init=False)
 
     async def run(self) -> None:
         """Play the stream to its end, its fault, or the client's leaving."""
-        await self._call.exchange.open_stream(self._call.headers)
-        async with self._call.exchange.departure() as departure:
+        headers = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
+        await self.call.exchange.begin(200, [*headers, *self.call.headers])
+        async with self.call.exchange.departure() as departure:
             try:
                 has_left = await self._play(departure)
             except asyncio.CancelledError:  # the simulator is stopping
@@ -60,86 +60,78 @@ class StreamPlayback:
             await self._end()
 
     async def _play(self, departure: ClientDeparture) -> bool:
-        frames = self._frames[: self._stops_after()]
+        frames = self.script.frames[: self._stops_after()]
         if not frames and await self._wait(departure):
             return True
-        is_instant = self._plan.timing.token_s == 0.0
+        is_instant = self.plan.timing.token_s == 0.0
         while self._sent < len(frames):
             if await self._wait(departure):
                 return True
             batch = frames[self._sent : self._sent + (_FRAMES_PER_WRITE if is_instant else 1)]
-            await self._call.exchange.write(self._opened() + b"".join(frame.data for frame in batch))
+            await self.call.exchange.write(self._opened() + b"".join(frame.data for frame in batch))
             self._sent += len(batch)
             if not is_instant:
                 self._tokens_sent += sum(count_text(frame.text) for frame in batch)
-        return self._plan.ends_in is FaultKind.HANG and await departure.within(None)
+        return self.plan.ends_in is FaultKind.HANG and await departure.within(None)
 
     def _stops_after(self) -> int:
-        fault = self._plan.fault
-        if fault is None or self._plan.ends_in is None:
-            return len(self._frames)
-        return len(self._frames) // 2 if fault.after_chunks is None else fault.after_chunks
+        fault = self.plan.fault
+        if fault is None or self.plan.ends_in is None:
+            return len(self.script.frames)
+        return len(self.script.frames) // 2 if fault.after_chunks is None else fault.after_chunks
 
     async def _wait(self, departure: ClientDeparture) -> bool:
-        if self._plan.timing.instant:
+        if self.plan.timing.instant:
             return departure.happened
-        return await departure.within(self._plan.timing.due_s(self._tokens_sent + 1) - self._call.elapsed_s)
+        return await departure.within(self.plan.timing.due_s(self._tokens_sent + 1) - self.call.elapsed_s)
 
     def _opened(self) -> bytes:
-        opening, self._opening = self._opening, b""
-        return opening
+        return b"" if self._sent else self.script.opening
 
     async def _end(self) -> None:
-        exchange = self._call.exchange
-        match self._plan.ends_in:
+        exchange = self.call.exchange
+        match self.plan.ends_in:
             case None:
-                self._plan.bill(self._made.output_tokens, BilledAs.COMPLETED)
-                await exchange.finish(self._opened() + self._closing)
+                self.plan.bill(self.made.output_tokens, BilledAs.COMPLETED)
+                await exchange.finish(self._opened() + self.script.closing)
             case FaultKind.MALFORMED:
-                self._plan.bill(self._made.output_tokens, BilledAs.COMPLETED)
-                await exchange.finish(self._opened() + self._call.api.broken_event)
+                self.plan.bill(self.made.output_tokens, BilledAs.COMPLETED)
+                await exchange.finish(self._opened() + self.call.api.broken_event)
             case FaultKind.DROP:
                 # Returning without the end of the body makes the server close the connection.
                 self._bill_sent(BilledAs.DROPPED)
             case _:
                 self._bill_sent(BilledAs.DROPPED)
-                if self._plan.fault is not None and (error := self._call.fault_reply(self._plan.fault)):
-                    await exchange.finish(self._opened() + self._call.api.error_event(error))
+                if self.plan.fault is not None and (error := self.call.fault_reply(self.plan.fault)):
+                    await exchange.finish(self._opened() + self.call.api.error_event(error))
 
     def _bill_sent(self, status: BilledAs) -> None:
         parts = []
-        for index, block in enumerate(self._made.blocks):
-            texts = [frame.text for frame in self._frames[: self._sent] if frame.block == index]
+        for index, block in enumerate(self.made.blocks):
+            texts = [frame.text for frame in self.script.frames[: self._sent] if frame.block == index]
             if texts:
                 parts.append(msgspec.structs.replace(block, text="".join(texts)))
-        self._plan.bill(output_tokens(parts), status)
+        self.plan.bill(output_tokens(parts), status)
 
 
 TaskT = TypeVar("TaskT", bound=ModelTask)
 
 
+@dataclass(eq=False)
 class Endpoint(Generic[TaskT]):
     """An ASGI application for one kind of call: `read` makes a task of a body, `answer` bills it, too."""
 
-    def __init__(
-        self,
-        simulation: Simulation,
-        api: ProviderApi,
-        id_prefix: str,
-        *,
-        read: Callable[[Any, RequestHeaders], TaskT],
-        answer: Callable[[SimulatedCall, TaskT, FaultRule | None], Awaitable[None]],
-    ) -> None:
-        self._simulation = simulation
-        self._api = api
-        self._id_prefix = id_prefix
-        self._read = read
-        self._answer = answer
+    simulation: Simulation
+    api: ProviderApi
+    id_prefix: str
+    _: KW_ONLY
+    read: Callable[[Any, RequestHeaders], TaskT]
+    answer: Callable[[SimulatedCall, TaskT, FaultRule | None], Awaitable[None]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a call, or answer why not."""
         exchange = HttpExchange(scope, receive, send)
-        call = SimulatedCall(self._simulation, self._api, exchange, self._id_prefix)
+        call = SimulatedCall(self.simulation, self.api, exchange, self.id_prefix)
         try:
             await self._serve(call)
         except ErrorReply as error:
@@ -153,8 +145,8 @@ class Endpoint(Generic[TaskT]):
             return
 
     async def _serve(self, call: SimulatedCall) -> None:
-        task = self._read(await call.json_body(), call.exchange.headers)
-        director, named = self._simulation.director, (self._api.provider, task.model, task.prompt)
+        task = self.read(await call.json_body(), call.exchange.headers)
+        director, named = self.simulation.director, (self.api.provider, task.model, task.prompt)
         raw = director.raw_answer(*named)
         if raw is not None:
             await _play_raw_answer(call, task, raw)
@@ -167,7 +159,7 @@ class Endpoint(Generic[TaskT]):
                 async with call.exchange.departure() as departure:
                     await departure.within(None)
                 return
-        await self._answer(call, task, fault)
+        await self.answer(call, task, fault)
 
 
 async def _play_raw_answer(call: SimulatedCall, task: ModelTask, raw: RawAnswer) -> None:
@@ -198,11 +190,9 @@ async def answer_whole(call: SimulatedCall, body: bytes, tokens: int, plan: Repl
             return
     drops = plan.ends_in is FaultKind.DROP
     plan.bill(tokens, BilledAs.DROPPED if drops else BilledAs.COMPLETED)
-    if drops:
-        await call.exchange.cut_short(body, call.headers)
-    else:
-        whole = len(body) if plan.ends_in is None else len(body) * 2 // 3
-        await call.exchange.answer(200, body[:whole], call.headers)
+    if plan.ends_in not in (None, FaultKind.DROP):
+        body = body[: len(body) * 2 // 3]
+    await call.exchange.answer(200, body, call.headers, half=drops)
 
 
 def chat_endpoint(simulation: Simulation, api: ProviderApi) -> Endpoint[ChatTask]:

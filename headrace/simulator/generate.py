@@ -83,18 +83,6 @@ def _fill(sentence: str, first: str, second: str, random: Random) -> str:
     return sentence.format(a=first, A=first[:1].upper() + first[1:], b=second, n=random.randint(2, 30))
 
 
-def about_results(results: tuple[str, ...], question: str) -> str:
-    """Return an answer that quotes what the tools returned."""
-    quoted = "; ".join(result[:500] for result in results)
-    return f"{SIMULATED} According to the tools, the answer about {key_words(question)[0]} is: {quoted}"
-
-
-def json_object(question: str, random: Random) -> str:
-    """Return a JSON object about the question, for a request that names no schema."""
-    body = {"simulated": True, "topic": key_words(question)[0], "answer": sentences(question, random)}
-    return msgspec.json.encode(body).decode()
-
-
 ChunkChars = int | list[int] | None
 
 
@@ -139,10 +127,13 @@ def _words(task: ChatTask, rule: AnswerRule | None, random: Random) -> str:
     if task.form.schema is not None:
         value = value_for(task.form.schema, key_words(task.question), random)
         return msgspec.json.encode(value).decode()
+    about = key_words(task.question)[0]
     if task.form.json:
-        return json_object(task.question, random)
+        body = {"simulated": True, "topic": about, "answer": sentences(task.question, random)}
+        return msgspec.json.encode(body).decode()
     if task.tool_results:
-        return about_results(task.tool_results, task.question)
+        quoted = "; ".join(result[:500] for result in task.tool_results)
+        return f"{SIMULATED} According to the tools, the answer about {about} is: {quoted}"
     return sentences(task.question, random)
 
 

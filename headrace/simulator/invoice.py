@@ -8,7 +8,7 @@ the item survives the death of the process, not that of the machine.
 import os
 import sqlite3
 import weakref
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import msgspec
 
 from streams.model_catalogue import STANDARD_TIER, Model, ProviderName
+from streams.times import micros
 
 _MILLION = 1_000_000
 _NANO_USD = Decimal("0.000000001")
@@ -84,8 +85,6 @@ def _per_million(usd: Decimal) -> Decimal:
 _NANO_DIGITS = 9
 _FILE_NAME = "invoice.sqlite3"
 _MAX_LISTED = 200_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class BilledAs(StrEnum):
@@ -129,7 +128,7 @@ class Invoice:
     def add(self, item: InvoiceItem) -> None:
         """Bill one call."""
         nano_usd = int(Decimal(item.usd).scaleb(_NANO_DIGITS))
-        row = (_microseconds(item.at), nano_usd, msgspec.json.encode(item))
+        row = (micros(item.at), nano_usd, msgspec.json.encode(item))
         self._database.execute("INSERT INTO items (at_us, nano_usd, item) VALUES (?, ?, ?)", row)
 
     def clear(self) -> None:
@@ -142,7 +141,7 @@ class Invoice:
 
     def report(self, *, since: datetime | None = None, list_items: bool = True) -> dict[str, Any]:
         """Return the invoice as `GET /invoice` sends it; `complete`: all its items are listed."""
-        start_us = 0 if since is None else _microseconds(since)
+        start_us = 0 if since is None else micros(since)
         total = "SELECT count(*), coalesce(sum(nano_usd), 0) FROM items WHERE at_us >= ?"
         [(calls, nano_usd)] = self._database.execute(total, (start_us,))
         total_usd = f"{Decimal(nano_usd).scaleb(-_NANO_DIGITS):.9f}"
@@ -182,7 +181,3 @@ def _open(path: Path | str) -> sqlite3.Connection:
             reason = f"is damaged ({error}); move it away to start a new invoice"
         raise InvoiceFileError(f"{path} {reason}") from error
     return database
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // _MICROSECOND

@@ -114,24 +114,11 @@ class HttpExchange:
                 raise ErrorReply(413, "Request exceeds the maximum size of 32 MB")
         return bytes(body)
 
-    async def answer(self, status: int, body: bytes, headers: ReplyHeaders) -> None:
-        """Send a whole JSON response."""
-        await self._begin_json(status, body, headers)
-        await self.finish(body)
-
-    async def cut_short(self, body: bytes, headers: ReplyHeaders) -> None:
-        """Send half of a response; the server closes the connection when the call returns."""
-        await self._begin_json(200, body, headers)
-        await self.write(body[: len(body) // 2])
-
-    async def _begin_json(self, status: int, body: bytes, headers: ReplyHeaders) -> None:
+    async def answer(self, status: int, body: bytes, headers: ReplyHeaders, *, half: bool = False) -> None:
+        """Send a JSON response; of half of one, the server closes the connection when the call returns."""
         own = [("content-type", "application/json"), ("content-length", str(len(body)))]
         await self.begin(status, [*own, *headers])
-
-    async def open_stream(self, headers: ReplyHeaders) -> None:
-        """Begin a stream of events."""
-        own = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
-        await self.begin(200, [*own, *headers])
+        await (self.write(body[: len(body) // 2]) if half else self.finish(body))
 
     async def begin(self, status: int, headers: ReplyHeaders) -> None:
         """Begin a response with these headers and no other."""

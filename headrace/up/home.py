@@ -111,7 +111,7 @@ class Home:
         return self.path / "data" / part
 
     def lock(self) -> None:
-        """Claim the folder for this process's lifetime. Raises `AlreadyRunning` or `NotPrivate`."""
+        """Claim the folder for this process's lifetime. Raises `AlreadyRunning`, or as `private_folder`."""
         self._lock_fd = try_lock(private_folder(self.path) / "up.lock")
         if self._lock_fd is None:
             raise AlreadyRunning(

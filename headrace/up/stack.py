@@ -3,6 +3,8 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -29,26 +31,23 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ports: Mapping[str, int | None] = {}
 
 
+@dataclass(eq=False)
 class Stack:
     """Starts and stops everything."""
 
-    def __init__(
-        self,
-        home: Home,
-        options: Options,
-        environ: Mapping[str, str],
-        *,
-        on_progress: Callable[[str], None],
-        on_change: Callable[[], None],
-    ) -> None:
-        self._home = home
-        self._options = options
-        self._environ = dict(environ)
-        self._on_progress = on_progress
-        self._supervisor = Supervisor(on_progress, on_change)
-        self._external: list[ProcessStatus] = []
-        self._ports = home.ports()
-        self._own_ports: set[int] = set()
+    home: Home
+    options: Options
+    environ: Mapping[str, str]
+    _: KW_ONLY
+    on_progress: Callable[[str], None]
+    on_change: Callable[[], None]
+    _external: list[ProcessStatus] = field(default_factory=list, init=False)
+    _own_ports: set[int] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._environ = dict(self.environ)
+        self._supervisor = Supervisor(self.on_progress, self.on_change)
+        self._ports = self.home.ports()
 
     @property
     def simulated(self) -> bool:
@@ -61,13 +60,13 @@ class Stack:
 
     def start(self) -> Endpoints:
         """Start everything; returns once a request would be answered. Raises `HeadraceError`."""
-        self._environ["TMPDIR"] = str(self._home.temporary())
+        self._environ["TMPDIR"] = str(self.home.temporary())
         parts = self._start_parts()
         simulator = self._start_simulator()
         environ = self.service_environment(parts, simulator)
         os.environ.update(environ)
         settings = load_settings()
-        self._on_progress("creating the topics")
+        self.on_progress("creating the topics")
         asyncio.run(
             create_topics(
                 settings.kafka_bootstrap,
@@ -77,8 +76,8 @@ class Stack:
             )
         )
         self._supervisor.start(self._services(environ, settings))
-        self._home.write("ports", self._ports)
-        password = self._home.keys().control_password
+        self.home.write("ports", self._ports)
+        password = self.home.keys().control_password
         return Endpoints(
             kafka=settings.kafka_bootstrap,
             redis=settings.redis_url,
@@ -99,7 +98,7 @@ class Stack:
 
     def service_environment(self, parts: Mapping[str, str], simulator: str | None) -> dict[str, str]:
         """Return the environment of our own processes."""
-        options = self._options
+        options = self.options
         ports = {
             role: self._port(
                 role, options.ports.get(role) or self._given_port(f"HEADRACE_{role.upper()}_PORT")
@@ -110,7 +109,7 @@ class Stack:
             self._port(f"worker-{number}", None)
         return service_environment(
             self._environ,
-            self._home.keys(),
+            self.home.keys(),
             parts=parts,
             ports=ports,
             own_ports=self._own_ports,
@@ -136,10 +135,10 @@ class Stack:
 
     def _part(self, role: str) -> EmbeddedPart:
         port = self._port(role, self._given_port(f"HEADRACE_EMBEDDED_{role.upper()}_PORT"))
-        data = self._home.data(role)
+        data = self.home.data(role)
         if role == "kafka":
             return EmbeddedKafka(data, port)
-        keys = self._home.keys()
+        keys = self.home.keys()
         if role == "redis":
             return EmbeddedRedis(data, port, password=keys.redis_password)
         return EmbeddedClickHouse(
@@ -149,10 +148,10 @@ class Stack:
     def _start_simulator(self) -> str | None:
         if not self.simulated:
             return None
-        port = self._port("simulator", self._options.ports.get("simulator"))
+        port = self._port("simulator", self.options.ports.get("simulator"))
         arguments = ["headrace.simulator", "--host", LOOPBACK, "--port", str(port)]
-        arguments += ["--data-dir", str(self._home.data("simulator"))]
-        environ = {**self._environ, PASSWORD_VARIABLE: self._home.keys().control_password}
+        arguments += ["--data-dir", str(self.home.data("simulator"))]
+        environ = {**self._environ, PASSWORD_VARIABLE: self.home.keys().control_password}
         self._supervisor.start([self._service("simulator", arguments, environ, port, path="/health")])
         return _http(port)
 
@@ -161,7 +160,7 @@ class Stack:
         services: list[Child] = [
             self._service(role, ["headrace", role], environ, port) for role, port in ports.items()
         ]
-        for number in range(self._options.workers):
+        for number in range(self.options.workers):
             name = f"worker-{number}"
             port = self._ports[name]
             own = {
@@ -176,7 +175,7 @@ class Stack:
                     {**environ, **own},
                     port,
                     stop_grace_s=settings.drain_timeout_s + _STOP_MARGIN_S,
-                    standby=self._options.standby,
+                    standby=self.options.standby,
                 )
             )
         return services
@@ -189,18 +188,11 @@ class Stack:
         port: int,
         *,
         path: str = "/ready",
-        stop_grace_s: float = 20.0,
-        standby: bool = False,
+        **options: Any,
     ) -> ServiceProcess:
+        probe, log_dir = answers_http(_http(port) + path), self.home.logs
         return ServiceProcess(
-            role,
-            arguments,
-            environ=environ,
-            log_dir=self._home.logs,
-            probe=answers_http(_http(port) + path),
-            port=port,
-            stop_grace_s=stop_grace_s,
-            standby=standby,
+            role, arguments, environ=environ, log_dir=log_dir, probe=probe, port=port, **options
         )
 
     def _given_port(self, variable: str) -> int | None:

@@ -16,11 +16,12 @@ from aiokafka.errors import KafkaError
 
 from ingest.follow.reply_hub import ReplyHub
 from streams.backoff import Backoff
-from streams.codec import decode, header
-from streams.errors import ConfigurationError, KafkaUnavailable, UndecodableRecord
+from streams.codec import header
+from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.events import Delta, Reply
 from streams.kafka.clients import start_client, stop_client
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.redelivery import own_event
 from streams.tasks import cancel_and_wait
 from streams.topics import DELTAS, REPLIES
 
@@ -175,29 +176,15 @@ class ReplyConsumer:
 
 def dispatch(record: ConsumerRecord, hub: ReplyHub, auth: RecordAuth) -> None:
     """Hand one record to the hub, unless Headrace did not write it. What nobody waits for is not decoded."""
-    headers: Sequence[tuple[str, bytes]] = record.headers
-    correlation_id = header(headers, "kafka_correlationId")
+    correlation_id = header(record.headers, "kafka_correlationId")
     request_id = (record.key or b"").decode("utf-8", "replace")
     if not hub.expects(request_id, correlation_id):
         return
-    if not auth.wrote(record):
-        log.warning(
-            "replies.unauthentic", topic=record.topic, partition=record.partition, offset=record.offset
-        )
-        return
-    try:
-        if record.topic == DELTAS.name:
-            hub.on_delta(decode(record.value, Delta, headers))
-        else:
-            hub.on_reply(decode(record.value, Reply, headers), correlation_id)
-    except UndecodableRecord as fault:
-        log.warning(
-            "replies.undecodable",
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            error=fault.message,
-        )
+    if record.topic == DELTAS.name:
+        if delta := own_event(record, Delta, auth, reader="replies"):
+            hub.on_delta(delta)
+    elif reply := own_event(record, Reply, auth, reader="replies"):
+        hub.on_reply(reply, correlation_id)
 
 
 def own_partitions(count: int, *, replica: int, replicas: int) -> tuple[int, ...]:

@@ -43,24 +43,9 @@ class ReplyListener(ExitStack):
         self.correlation_id = correlation_id
         self.reply: Reply | None = None
         self.dismissed = False
-        self._answer = answer
+        self.answer = answer
         self._changed = asyncio.Event()
         self.callback(hub.forget, self, answer)
-
-    @property
-    def text(self) -> str:
-        """The answer so far: the text of the highest attempt."""
-        return self._answer.so_far.text
-
-    @property
-    def cache_kind(self) -> CacheKind | None:
-        """How the cache was consulted, as far as the deltas say."""
-        return self._answer.cache_kind
-
-    @property
-    def complete(self) -> bool:
-        """Whether this process hears every delta of the request."""
-        return self._answer.complete
 
     def resolve(self, reply: Reply) -> None:
         """Take the reply; the first one counts."""

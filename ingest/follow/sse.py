@@ -146,7 +146,7 @@ async def stream_events(
             yield stream.fail(error, reply)
             return
         content = reply.content if reply else None
-        match cursor.step(listener.text, content, patient=clock() < patient_until):
+        match cursor.step(listener.answer.so_far.text, content, patient=clock() < patient_until):
             case str(text):
                 yield stream.text(text, cursor.position)
             case Step.RESET:

@@ -130,7 +130,9 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
     if state.reply is not None:
         listener.resolve(state.reply)
     else:
-        listener.enter_context(services.history.following(request_id, state, complete=listener.complete))
+        listener.enter_context(
+            services.history.following(request_id, state, complete=listener.answer.complete)
+        )
     reply_to = state.reply_to
     passes_here = (
         reply_to is not None

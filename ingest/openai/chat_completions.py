@@ -69,7 +69,12 @@ async def _complete(
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:
         raise_for(reply)
         rendered = completion(reply, created=created, fallback_model=model, latency_ms=latency_ms)
-        return with_flat_fields(rendered, reply, latency_ms=latency_ms) if course else rendered
+        if course:  # the flat fields of the week-1 course
+            rendered |= {"content": reply.content, "latency_ms": latency_ms}
+            rendered["usage"] |= {
+                name: getattr(reply.usage, name) for name in ("input_tokens", "output_tokens")
+            }
+        return rendered
 
     include_usage = bool(body.stream_options and body.stream_options.include_usage)
     chunks = CompletionStream(prepared.request_id, model=model, created=created, include_usage=include_usage)
@@ -151,15 +156,6 @@ def openai_usage(usage: Usage) -> dict[str, Any]:
 def openai_service_tier(usage: Usage) -> str:
     """Return the service tier in OpenAI's words."""
     return "default" if usage.service_tier == STANDARD_TIER else usage.service_tier
-
-
-def with_flat_fields(answer: dict[str, Any], reply: Reply, *, latency_ms: float) -> dict[str, Any]:
-    """Add the flat fields of the week-1 course's `/api/v1` route to a `chat.completion` object."""
-    usage = answer["usage"] | {
-        "input_tokens": reply.usage.input_tokens,
-        "output_tokens": reply.usage.output_tokens,
-    }
-    return answer | {"content": reply.content, "latency_ms": latency_ms, "usage": usage}
 
 
 class CompletionStream(StreamFormat):

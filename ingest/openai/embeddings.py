@@ -19,7 +19,7 @@ from ingest.submit.http_message import deadline_header, decode_body, read_body, 
 from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import MAX_EMBEDDING_CHARS, MAX_EMBEDDING_INPUTS, EmbeddingsRequested, Name, Reply
-from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings
+from streams.request_rules.embeddings import check_embeddings
 
 router = APIRouter(tags=["OpenAI-compatible"])
 
@@ -50,11 +50,10 @@ async def embeddings(request: Request, caller: CallerDep, services: ServicesDep)
     wanted = embeddings_request(
         body, user_header=user_header(request.headers), deadline_ms=deadline_header(request.headers)
     )
-    limits = EmbeddingLimits.from_settings(services.settings)
     if len(data) > _LONG_BYTES:
-        await asyncio.to_thread(check_embeddings, wanted, limits)
+        await asyncio.to_thread(check_embeddings, wanted, services.settings)
     else:
-        check_embeddings(wanted, limits)
+        check_embeddings(wanted, services.settings)
     prepared = await prepare(request, caller, wanted, services)
 
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:

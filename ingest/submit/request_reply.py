@@ -119,7 +119,7 @@ async def answer(
                 state = await find_state(services.registry, prepared.request_id)
                 if state is not None:
                     missed = services.history.following(
-                        prepared.request_id, state, complete=listener.complete
+                        prepared.request_id, state, complete=listener.answer.complete
                     )
                     listener.enter_context(missed)
             if not await wait_for_first_text(listener, request, give_up_at):
@@ -133,7 +133,7 @@ async def answer(
             give_up_at=give_up_at,
             on_timeout=lambda: timed_out(prepared.request_id, prepared.deadline_ms),
         )
-        headers = answer_headers(listener.reply, listener.cache_kind)
+        headers = answer_headers(listener.reply, listener.answer.cache_kind)
         return EventStreamResponse(
             events,
             listener,
@@ -180,7 +180,7 @@ async def wait_for_reply(
 
 async def wait_for_first_text(listener: ReplyListener, request: Request, give_up_at: float) -> bool:
     """Wait for text, or the reply, for at most `FIRST_TEXT_S`; return False if the client left before."""
-    heard = listener.until(lambda: bool(listener.text) or listener.reply is not None)
+    heard = listener.until(lambda: bool(listener.answer.so_far.text) or listener.reply is not None)
     try:
         async with asyncio.timeout(min(FIRST_TEXT_S, give_up_at - time.monotonic())):
             return await run_unless(until_disconnect(request.receive), heard) is not None

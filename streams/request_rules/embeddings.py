@@ -1,9 +1,5 @@
 """The rules of an embeddings request: ingest and the embedding stage check it by them."""
 
-from typing import Self
-
-import msgspec
-
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
 from streams.model_catalogue import EMBEDDING_MODELS, EmbeddingModel, count_text
@@ -11,24 +7,13 @@ from streams.request_rules.chat import check_ids
 from streams.settings import Settings
 
 
-class EmbeddingLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The most texts of one request, and the most tokens in all of them together."""
-
-    max_inputs: int
-    max_input_tokens: int
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Return the limits of the installation."""
-        return cls(max_inputs=settings.embedding_max_inputs, max_input_tokens=settings.max_input_tokens)
-
-
-def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> int:
+def check_embeddings(request: EmbeddingsRequested, settings: Settings) -> int:
     """Check a request and return its number of tokens, by our own count; raises as `check_chat`."""
     model = embedding_model(request.model)
-    if len(request.inputs) > limits.max_inputs:
+    max_inputs, max_tokens = settings.embedding_max_inputs, settings.max_input_tokens
+    if len(request.inputs) > max_inputs:
         raise InvalidRequest(
-            f"input has {len(request.inputs)} texts; at most {limits.max_inputs} are allowed in one request: "
+            f"input has {len(request.inputs)} texts; at most {max_inputs} are allowed in one request: "
             "send the rest in further requests",
             code="too_many_inputs",
             param="input",
@@ -36,9 +21,9 @@ def check_embeddings(request: EmbeddingsRequested, limits: EmbeddingLimits) -> i
     check_ids(request)
     _check_dimensions(request.dimensions, model)
     total = sum(_tokens(text, f"input[{index}]", model) for index, text in enumerate(request.inputs))
-    if total > limits.max_input_tokens:
+    if total > max_tokens:
         raise InvalidRequest(
-            f"input has {total} tokens in all; at most {limits.max_input_tokens} are allowed in one request: "
+            f"input has {total} tokens in all; at most {max_tokens} are allowed in one request: "
             "send some of the texts in further requests",
             code="max_tokens_per_request",
             param="input",

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from agents.stage import Record
 from headrace.ops.dlq.actions import ActionOutcome, DeadLetterActions
 from headrace.ops.dlq.letters import LetterId
 from headrace.ops.dlq.reader import DeadLetterReader
@@ -33,6 +32,7 @@ from streams.topics import (
     REQUESTS,
 )
 from tests.acceptance.conftest import System, clean_environ, run_headrace, unique, wait_for
+from tests.fakes.records import read_record
 
 pytestmark = pytest.mark.acceptance
 
@@ -116,7 +116,7 @@ def bury_good_request(system: System, request_id: str, value: bytes | None = Non
 
     The place it names is one that no request has: the end of the topic, far off.
     """
-    dead = Record.read(
+    dead = read_record(
         topic=REQUESTS.name,
         partition=0,
         offset=int(time.time() * 1000),

@@ -1,6 +1,7 @@
 """The list as the topic has it, on a real broker."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -26,7 +27,7 @@ async def publisher(kafka_bootstrap: str) -> AsyncIterator[Publisher]:
 
 @pytest.fixture
 async def feed(kafka_bootstrap: str) -> AsyncIterator[ErasureFeed]:
-    async with ErasureFeed(kafka_bootstrap, client_id="test", timeout_s=15) as feed:
+    async with aclosing(ErasureFeed(kafka_bootstrap, client_id="test", timeout_s=15)) as feed:
         yield feed
 
 
@@ -45,7 +46,7 @@ async def test_what_was_acknowledged_is_on_the_list_at_once(
     kafka_bootstrap: str, feed: ErasureFeed, publisher: Publisher
 ) -> None:
     """In every process: the erasure goes on to the rows relying on it."""
-    async with ErasureFeed(kafka_bootstrap, client_id="other", timeout_s=15) as other:
+    async with aclosing(ErasureFeed(kafka_bootstrap, client_id="other", timeout_s=15)) as other:
         for _ in range(5):
             subject = somebody()
             erasure = await order(feed, publisher, subject)
@@ -59,7 +60,7 @@ async def test_an_order_that_headrace_did_not_write_counts_for_nothing(
     """Whoever may write to the topic could hide anybody's rows otherwise."""
     auth = RecordAuth([b"k" * 32])
     async with (
-        ErasureFeed(kafka_bootstrap, client_id="checks", timeout_s=15, auth=auth) as checks,
+        aclosing(ErasureFeed(kafka_bootstrap, client_id="checks", timeout_s=15, auth=auth)) as checks,
         Publisher(kafka_bootstrap, client_id="signs", auth=auth) as signs,
     ):
         forged, ordered = somebody(), somebody()
@@ -85,7 +86,7 @@ async def test_the_list_survives_who_read_it(
     subject = somebody()
     await order(feed, publisher, subject)
     latest = await order(feed, publisher, subject, NOW + timedelta(hours=1))
-    async with ErasureFeed(kafka_bootstrap, client_id="late", timeout_s=15) as late:
+    async with aclosing(ErasureFeed(kafka_bootstrap, client_id="late", timeout_s=15)) as late:
         assert (await late.current()).find(subject) == latest
 
 
@@ -110,6 +111,6 @@ async def test_a_tombstone_takes_a_user_off(feed: ErasureFeed, publisher: Publis
 
 async def test_without_a_broker_nobody_is_told_that_the_list_is_empty() -> None:
     """Who asks has to wait: storing without the list would let erased users in."""
-    async with ErasureFeed("127.0.0.1:1", client_id="test", timeout_s=0.5) as feed:
+    async with aclosing(ErasureFeed("127.0.0.1:1", client_id="test", timeout_s=0.5)) as feed:
         with pytest.raises(KafkaUnavailable, match=r"cannot read llm.erasures.v1: Kafka at 127.0.0.1:1"):
             await feed.current()

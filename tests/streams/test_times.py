@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from streams.times import FIRST, parse_moment, utc
+from streams.times import EPOCH, parse_moment, utc
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
         ("24h", NOW - timedelta(hours=24)),
         ("7d", NOW - timedelta(days=7)),
         ("2w", NOW - timedelta(weeks=2)),
-        ("999999999w", FIRST),
+        ("999999999w", EPOCH),
         (" 2026-11-20T10:00+02:00 ", datetime(2026, 11, 20, 8, tzinfo=UTC)),
         ("2026-11-20T10:00Z", datetime(2026, 11, 20, 10, tzinfo=UTC)),
         ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC)),

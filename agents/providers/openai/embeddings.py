@@ -24,13 +24,13 @@ _BYTES_PER_NUMBER = 4
 
 
 class OpenAIEmbeddings:
-    """OpenAI's embeddings."""
+    """OpenAI's embeddings. Each call is tried once: the call loop retries."""
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
         self._client = openai_client(api_key=api_key, base_url=base_url)
 
     async def embed(self, call: EmbeddingCall) -> Embedded:
-        """Return the vectors of all the texts."""
+        """Return the vectors of all the texts, or raise a `ProviderFault`."""
         spending = CallSpending(call)
         with spending_faults(call, spending):
             data = await PhaseTimeouts(call.timeouts, stream=False).wait(self._data(call, spending))

@@ -82,7 +82,7 @@ class Connection:
 
 
 class Engine:
-    """The engine on a data folder, one in a process. Raises `DataDirInUse` or `DataCorrupt`."""
+    """The engine on a data folder, one in a process. Raises `DataCorrupt`, or as `DataDirLock.acquire`."""
 
     def __init__(self, data_dir: Path, config: Path) -> None:
         self._path = f"{data_dir.absolute()}?config-file={config}"

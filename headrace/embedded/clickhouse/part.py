@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from headrace.embedded.child import EmbeddedPart, OnProgress
-from headrace.embedded.clickhouse.http_query import OWNER, READER
+from headrace.embedded.clickhouse.http_query import OWNER
 from headrace.embedded.data_dir import private_folder, write_private
 from headrace.embedded.errors import EmbeddedError, ExtraMissing, ProcessExited
 from headrace.embedded.process import LOOPBACK, ChildProcess, answers_http
@@ -47,15 +47,7 @@ class EmbeddedClickHouse(EmbeddedPart):
     @property
     def endpoint(self) -> str:
         """The owner's URL, such as ``http://default:password@127.0.0.1:8123``."""
-        return self._address(OWNER, self._password)
-
-    @property
-    def reader_endpoint(self) -> str | None:
-        """The reader's URL; None: there is no such user."""
-        return None if self._reader_password is None else self._address(READER, self._reader_password)
-
-    def _address(self, user: str, password: str) -> str:
-        return f"http://{user}:{quote(password, safe='')}@{LOOPBACK}:{self.port}"
+        return f"http://{OWNER}:{quote(self._password, safe='')}@{LOOPBACK}:{self.port}"
 
     def _prepare(self, on_progress: OnProgress, lock_fd: int) -> ChildProcess:
         del on_progress  # it starts in about a second

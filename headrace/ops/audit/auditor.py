@@ -3,7 +3,6 @@
 import time
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Self
 
 import httpx
 
@@ -72,12 +71,8 @@ class Auditor:
             auth=RecordAuth.from_settings(settings),
         )
 
-    async def __aenter__(self) -> Self:
-        """Each part is connected to at its first use."""
-        return self
-
-    async def __aexit__(self, *fault: object) -> None:
-        """Disconnect."""
+    async def aclose(self) -> None:
+        """Disconnect. Each part is connected to at its first use."""
         async with AsyncExitStack() as closing:
             for part in (self._topics, self._clickhouse):
                 closing.push_async_callback(part.close)

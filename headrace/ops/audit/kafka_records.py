@@ -1,8 +1,10 @@
 """Turns records into evidence: what each topic's records say of the requests. Pure, one record at a time."""
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -58,24 +60,21 @@ _reply = msgspec.json.Decoder(_Reply)
 _UNREADABLE = (msgspec.DecodeError, UndecodableRecord, UnicodeDecodeError, RecursionError, ArithmeticError)
 
 
+@dataclass(eq=False)
 class RecordCollector:
     """Adds records to the evidence; on Headrace's own topics only those that it wrote; others are counted."""
 
-    def __init__(
-        self,
-        evidence: KafkaEvidence,
-        window: AuditWindow,
-        *,
-        default_deadline_ms: int,
-        auth: RecordAuth = UNSIGNED,
-    ) -> None:
-        self._auth = auth
-        self._evidence = evidence
-        self._window = window
-        self._default_deadline_ms = default_deadline_ms
-        self.reply_topics: set[str] = {REPLIES.name}
-        self._malformed_ids: set[str] = set()
-        self._adders: dict[str, Callable[[ConsumerRecord], None]] = {
+    evidence: KafkaEvidence
+    window: AuditWindow
+    _: KW_ONLY
+    default_deadline_ms: int
+    auth: RecordAuth = UNSIGNED
+    reply_topics: set[str] = field(default_factory=lambda: {REPLIES.name}, init=False)
+    _malformed_ids: set[str] = field(default_factory=set, init=False)
+
+    @cached_property
+    def _adders(self) -> dict[str, Callable[[ConsumerRecord], None]]:
+        return {
             **dict.fromkeys(REQUEST_EVENTS, self._add_request),
             LOGS.name: self._add_log,
             LEDGER.name: self._add_charge,
@@ -87,21 +86,21 @@ class RecordCollector:
     def add(self, record: ConsumerRecord) -> None:
         """Add a record of any topic that is read."""
         topic = TOPICS.get(record.topic)
-        if topic is not None and not topic.open and not self._auth.wrote(record):
-            self._evidence.unauthentic[topic.name] += 1
+        if topic is not None and not topic.open and not self.auth.wrote(record):
+            self.evidence.unauthentic[topic.name] += 1
             return
         try:
             self._adders.get(record.topic, self._add_reply)(record)
         except _UNREADABLE:
-            self._evidence.undecodable[record.topic] += 1
+            self.evidence.undecodable[record.topic] += 1
 
     def _add_request(self, found: ConsumerRecord) -> None:
-        record = Record.of(found, self._auth)
+        record = Record.of(found, self.auth)
         submission = Submission(
             topic=found.topic, partition=found.partition, offset=found.offset, at_ms=record.written_ms
         )
         correlation = correlation_id_of(record) or NO_CORRELATION
-        inside = self._window.contains(record.written_ms)
+        inside = self.window.contains(record.written_ms)
         reply_topic = header_text(record.headers, "kafka_replyTopic")
         if reply_topic and may_be_named(reply_topic):
             self.reply_topics.add(reply_topic)
@@ -111,16 +110,16 @@ class RecordCollector:
             request_id = request_id_of(record)
             if request_id is not None:
                 self._malformed_ids.add(request_id)
-            self._evidence.malformed[record.address] = MalformedRecord(
+            self.evidence.malformed[record.address] = MalformedRecord(
                 request_id=request_id, correlation=correlation, submission=submission, inside=inside
             )
             return
         request_id = request_id_of(record, request) or record.address
-        deadline = deadline_of(record, request, default_deadline_ms=self._default_deadline_ms)
+        deadline = deadline_of(record, request, default_deadline_ms=self.default_deadline_ms)
         again = record.again
-        known = self._evidence.requests.get(request_id)
+        known = self.evidence.requests.get(request_id)
         if known is None:
-            self._evidence.requests[request_id] = AcceptedRequest(
+            self.evidence.requests[request_id] = AcceptedRequest(
                 submissions={correlation: submission},
                 deadline_ms=_milliseconds(deadline),
                 inside=inside,
@@ -134,21 +133,21 @@ class RecordCollector:
 
     def _add_reply(self, found: ConsumerRecord) -> None:
         reply = _reply.decode(found.value or b"")
-        known = reply.request_id in self._evidence.requests or reply.request_id in self._malformed_ids
+        known = reply.request_id in self.evidence.requests or reply.request_id in self._malformed_ids
         if found.topic != REPLIES.name and not known:
             return  # a reply topic of a sender's may hold other records, too
         correlation = header(found.headers, "kafka_correlationId") or NO_CORRELATION
         accepted_at_ms = _milliseconds(reply.accepted_at) if reply.accepted_at else None
         refused = accepted_at_ms is None and reply.error is not None and reply.error.code in _REFUSALS
         if reply.repeat or refused:
-            self._evidence.answers.setdefault(reply.request_id, set()).add(correlation)
-            self._evidence.conflicts += refused
+            self.evidence.answers.setdefault(reply.request_id, set()).add(correlation)
+            self.evidence.conflicts += refused
             if accepted_at_ms is not None:
-                self._evidence.repeated[reply.request_id] = accepted_at_ms
+                self.evidence.repeated[reply.request_id] = accepted_at_ms
             return
         parts = (reply.status, reply.content, reply.cost_usd, reply.error)
         digest = hash((*parts, bytes(reply.tool_calls), bytes(reply.embeddings)))
-        terminals = self._evidence.terminals.setdefault(reply.request_id, [])
+        terminals = self.evidence.terminals.setdefault(reply.request_id, [])
         for each in terminals:
             if (each.correlation, each.replay, each.digest) == (correlation, reply.replay, digest):
                 each.times += 1
@@ -167,7 +166,7 @@ class RecordCollector:
 
     def _add_log(self, found: ConsumerRecord) -> None:
         log = decode(found.value, RequestLog, found.headers)
-        self._evidence.logs[log.request_id] = LogRecord(
+        self.evidence.logs[log.request_id] = LogRecord(
             partition=found.partition,
             offset=found.offset,
             accepted_at_ms=_milliseconds(log.accepted_at),
@@ -179,7 +178,7 @@ class RecordCollector:
         if entry.kind != "settle":
             return
         amount_nano = nano_usd(entry.amount_usd)
-        charges = self._evidence.charges.setdefault(entry.request_id, [])
+        charges = self.evidence.charges.setdefault(entry.request_id, [])
         charge = next((each for each in charges if each.entry_id == entry.entry_id), None)
         if charge is None:
             new = LedgerCharge(entry_id=entry.entry_id, replay=entry.replay, amount_nano=amount_nano)
@@ -191,27 +190,27 @@ class RecordCollector:
             charge.contradictory |= amount_nano != charge.amount_nano
 
     def _add_dead_letter(self, found: ConsumerRecord) -> None:
-        letter = summary_of(Record.of(found, self._auth))
-        self._evidence.dead_letters[str(letter.letter_id)] = DeadLetter(
+        letter = summary_of(Record.of(found, self.auth))
+        self.evidence.dead_letters[str(letter.letter_id)] = DeadLetter(
             stage=letter.stage or "?",
             record=letter.record or "?",
             request_id=letter.request_id,
-            inside=self._window.contains(found.timestamp),
+            inside=self.window.contains(found.timestamp),
             forged=letter.exception == UnauthenticRecord.__name__,
         )
 
     def _add_action(self, found: ConsumerRecord) -> None:
-        self._evidence.actions.add(decode(found.value, DeadLetterAction, found.headers).dead_letter)
+        self.evidence.actions.add(decode(found.value, DeadLetterAction, found.headers).dead_letter)
 
     def _add_retry(self, found: ConsumerRecord) -> None:
-        record = Record.of(found, self._auth)
+        record = Record.of(found, self.auth)
         retry = RetryRecord(
             request_id=request_id_of(record),
             not_before_ms=redelivery(record.headers).not_before_ms,
             partition=found.partition,
             offset=found.offset,
         )
-        self._evidence.retries.append(retry)
+        self.evidence.retries.append(retry)
 
 
 def _milliseconds(at: datetime) -> int:

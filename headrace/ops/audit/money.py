@@ -33,7 +33,11 @@ def compare_money(
     evidence: Evidence, totals: RequestTotals, progress: WorkInProgress, tally: FindingTally
 ) -> None:
     """Compare every decided request's reply, charge, log record and row, and note what differs."""
-    dead_lettered = _dead_lettered(evidence)
+    dead_lettered = {
+        letter.request_id
+        for letter in evidence.kafka.dead_letters.values()
+        if letter.request_id is not None and letter.stage in _LOG_CONSUMERS
+    }
     for request_id, terminal in totals.terminals.items():
         charges = evidence.kafka.charges.get(request_id, [])
         charged_nano = _check_charges(totals, tally, request_id, charges)
@@ -120,14 +124,6 @@ def _check_row(
         tally.add(FindingKind.LEDGER_DIFFERS_FROM_CLICKHOUSE, request_id)
     if row.status != terminal.status:
         tally.add(FindingKind.ROWS_DIFFER, request_id)
-
-
-def _dead_lettered(evidence: Evidence) -> set[str]:
-    return {
-        letter.request_id
-        for letter in evidence.kafka.dead_letters.values()
-        if letter.request_id is not None and letter.stage in _LOG_CONSUMERS
-    }
 
 
 #: How far two tokenisers may differ on one text: by a factor, and on short ones by some tokens.

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-import structlog
-from aiokafka import ConsumerRecord
 
 from agents.stage import Record
 from headrace.ops.dlq.letters import (
@@ -19,11 +17,10 @@ from headrace.ops.dlq.letters import (
     summary_of,
 )
 from headrace.ops.topic_reader import TopicReader
-from streams.codec import decode
-from streams.errors import UndecodableRecord
 from streams.events import DeadLetterAction, LedgerEntry
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.pipeline import PAYING
+from streams.redelivery import own_event
 from streams.topics import DEAD_LETTER_ACTIONS, DEAD_LETTERS, LEDGER
 
 _MAX_HISTORY = 1_000
@@ -33,8 +30,6 @@ _REPEATS_WITHIN_MS = 24 * 60 * 60 * 1000
 #: up as one.
 MAX_GROUPS = 1_000
 OTHERS = "(others)"
-
-log = structlog.get_logger(__name__)
 
 
 class LetterFilters(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,8 +174,8 @@ class DeadLetterReader:
             return charges
         spans = await self._topics.spans([LEDGER.name], since_ms=min(since_ms) - _REPEATS_WITHIN_MS)
         async for record in self._topics.records(spans):
-            entry = self._charge(record)
-            if entry is None or entry.request_id not in paying:
+            entry = own_event(record, LedgerEntry, self._auth, reader="dlq")
+            if entry is None or entry.kind != "settle" or entry.request_id not in paying:
                 continue
             known = charges.get(entry.request_id)
             if known is None or entry.replay >= known.replay:
@@ -195,23 +190,8 @@ class DeadLetterReader:
                 found.append(action)
         return tuple(found)
 
-    def _charge(self, record: ConsumerRecord) -> LedgerEntry | None:
-        if not self._auth.wrote(record):
-            return None
-        try:
-            entry = decode(record.value, LedgerEntry, record.headers)
-        except UndecodableRecord:
-            return None
-        return entry if entry.kind == "settle" else None
-
     async def _actions(self) -> AsyncIterator[DeadLetterAction]:
         """Yield every action that is kept. Those on one letter share a key, so they come in order."""
         async for record in self._topics.records(await self._topics.spans([DEAD_LETTER_ACTIONS.name])):
-            where = {"partition": record.partition, "offset": record.offset}
-            if not self._auth.wrote(record):
-                log.warning("dlq.unauthentic_action", **where)
-                continue
-            try:
-                yield decode(record.value, DeadLetterAction, record.headers)
-            except UndecodableRecord as fault:
-                log.warning("dlq.no_action", error=str(fault), **where)
+            if action := own_event(record, DeadLetterAction, self._auth, reader="dlq"):
+                yield action

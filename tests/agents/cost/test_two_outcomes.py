@@ -42,7 +42,7 @@ class Case:
         return CostStage(self.registry, store_text=False, clock=lambda: self._at)
 
     def lose_redis(self, *, lost: bool = True) -> None:
-        self.stage._registry = self._away if lost else self.registry  # the fault that is injected
+        self.stage.registry = self._away if lost else self.registry  # the fault that is injected
 
     def at(self, after_deadline_s: float) -> None:
         self._at = NOW + timedelta(seconds=_DEADLINE_S + after_deadline_s)

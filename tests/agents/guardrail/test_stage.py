@@ -1,5 +1,6 @@
 """What the guardrail stage sends for each request."""
 
+import base64
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 
 from agents.checks.injection.scanner import find_injection
 from agents.checks.pii import Redaction, redact
-from agents.guardrail.stage import GuardrailSettings, GuardrailStage, RequestLimits
+from agents.guardrail.stage import GuardrailStage
 from agents.stage import Delivery
 from streams.codec import header
 from streams.errors import KafkaUnavailable, StoreUnavailable, UnauthenticRecord
@@ -18,8 +19,8 @@ from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Statu
 from streams.publisher import Emit
 from streams.redelivery import Redelivery
 from streams.registry.registry import Registration, SubmissionState, correlation_origin, fingerprint
+from streams.settings import Settings
 from streams.topics import GUARDED, OUTCOMES, REPLIES
-from streams.webhooks.targets import Targets
 from tests.fakes.envelopes import NOW, NOW_MS, chat, delivery, said
 from tests.fakes.registries import ScriptedRegistry
 
@@ -52,11 +53,16 @@ def stage(registry: ScriptedRegistry | None = None, **ports: Any) -> GuardrailSt
         "clock": lambda: NOW + timedelta(seconds=1),
     }
     return GuardrailStage(
-        GuardrailSettings(
-            limits=RequestLimits(max_input_tokens=1_000, max_output_tokens=1_000, max_request_bytes=100_000),
+        Settings(
+            kafka_bootstrap="k:1",
+            redis_url="redis://r",
+            clickhouse_url="http://c",
+            max_input_tokens=1_000,
+            max_tokens_per_request=1_000,
+            max_body_bytes=100_000,
             default_deadline_ms=60_000,
             reply_topics=("*.replies",),
-            webhook_targets=Targets(),
+            webhook_secret="whsec_" + base64.b64encode(bytes(32)).decode(),
         ),
         registry or ScriptedRegistry(),  # type: ignore[arg-type]  # a fake of the same shape
         **(given | ports),

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
-from agents.guardrail.stage import RequestLimits, validate
+from agents.guardrail.stage import validate
 from streams.errors import InvalidRequest
 from streams.events import Message, TextPart
 from streams.model_catalogue import MODELS
+from streams.settings import Settings
 from tests.fakes.envelopes import chat, said
 
-LIMITS = RequestLimits(max_input_tokens=1_000, max_output_tokens=10_000, max_request_bytes=20_000)
+PARTS: dict[str, Any] = {"kafka_bootstrap": "k:1", "redis_url": "redis://r", "clickhouse_url": "http://c"}
+SETTINGS = Settings(**PARTS, max_input_tokens=1_000, max_tokens_per_request=10_000, max_body_bytes=20_000)
 USER = said("user", "hello")
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
 TOOL = {"type": "function", "function": {"name": "f"}}
@@ -67,7 +69,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
 def test_what_cannot_be_served_is_refused(fields: dict[str, Any], code: str, param: str | None) -> None:
     """With a stable code, and the field that is to be changed."""
     with pytest.raises(InvalidRequest) as caught:
-        validate(chat(**fields), LIMITS)
+        validate(chat(**fields), SETTINGS)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert caught.value.message
 
@@ -99,20 +101,21 @@ def test_what_cannot_be_served_is_refused(fields: dict[str, Any], code: str, par
 )
 def test_what_can_be_served_passes(fields: dict[str, Any]) -> None:
     """Up to the limits themselves; the estimate of its tokens is returned."""
-    assert validate(chat(**fields), LIMITS) > 0
+    assert validate(chat(**fields), SETTINGS) > 0
 
 
 def test_the_messages_say_what_to_change() -> None:
     """They are read by whoever sent the request."""
     with pytest.raises(InvalidRequest, match=r"'gpt-9' does not exist; known models: .*gpt-4o-mini"):
-        validate(chat(model="gpt-9"), LIMITS)
+        validate(chat(model="gpt-9"), SETTINGS)
     with pytest.raises(InvalidRequest, match=r"about 1501 tokens; the limit is 1000: shorten it"):
-        validate(chat(query="word " * 1_500), LIMITS)
+        validate(chat(query="word " * 1_500), SETTINGS)
 
 
 def test_a_models_own_window_counts_where_it_is_the_smaller() -> None:
     """A generous installation does not make a model larger."""
-    wide = RequestLimits(max_input_tokens=10**9, max_output_tokens=10**9, max_request_bytes=10**9)
+    most = dict.fromkeys(("max_input_tokens", "max_tokens_per_request", "max_body_bytes"), 10**9)
+    wide = SETTINGS.model_copy(update=most)
     variables = {f"v{n}": "a b c d " * 3_900 for n in range(10)}
     assert validate(chat(variables=variables), wide) > MODELS["gpt-4o"].context_window_tokens
     with pytest.raises(InvalidRequest, match="the limit is 128000"):
@@ -123,4 +126,4 @@ def test_a_models_own_window_counts_where_it_is_the_smaller() -> None:
 
 def test_tokens_of_variables_count() -> None:
     """They are rendered into the prompt."""
-    assert validate(chat(variables={"a": "hello world"}), LIMITS) == validate(chat(), LIMITS) + 2
+    assert validate(chat(variables={"a": "hello world"}), SETTINGS) == validate(chat(), SETTINGS) + 2

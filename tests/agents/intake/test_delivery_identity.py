@@ -11,6 +11,7 @@ from streams.events import ChatRequested, ReplyAddress, RequestGuarded
 from streams.redelivery import Headers, replayed
 from streams.registry.registry import correlation_origin
 from tests.fakes.envelopes import NOW, chat, envelope, record
+from tests.fakes.records import read_record
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def copy(request: ChatRequested, *, replay: int = 1, at: datetime = NOW + timede
     headers: Headers = ()
     for _ in range(replay):
         headers = replayed(headers, record=first.address, timestamp_ms=first.timestamp_ms, at_ms=at_ms)
-    return Record.read(
+    return read_record(
         topic=first.topic,
         partition=0,
         offset=99,

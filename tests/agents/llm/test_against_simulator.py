@@ -141,7 +141,7 @@ async def test_what_is_published_of_a_streamed_answer_is_the_answer(
     await operator.behave(answers=[{"text": "The headrace feeds the mill. " * 30}])
     outcome = await run(stage, stream=True)
     assert isinstance(outcome, Completed)
-    sink = stage.loop._kind._publisher
+    sink = stage.loop._kind.publisher
     assert isinstance(sink, FakeSink)
     assert sink.text == outcome.completion.content
     assert outcome.envelope.calls[0].time_to_first_token_us is not None

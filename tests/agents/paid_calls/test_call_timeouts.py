@@ -52,7 +52,7 @@ class Slowness:
         self.clock = bench.clock
         self.stage: LlmStage = bench.stage
         self.provider = Slow(bench.clock, takes_s or {})
-        self.stage.loop._kind._providers = dict.fromkeys(ProviderName, self.provider)
+        self.stage.loop._kind.providers = dict.fromkeys(ProviderName, self.provider)
         self.stage._providers = dict.fromkeys(ProviderName, self.provider)
         self.asked = 0
 

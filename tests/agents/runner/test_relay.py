@@ -27,6 +27,7 @@ from streams.topics import (
 )
 from tests.agents.runner.runs import Sends
 from tests.fakes.envelopes import NOW_MS, envelope
+from tests.fakes.records import read_record
 
 
 class Relaying:
@@ -79,7 +80,7 @@ def waiting(topic: str = GUARDED.name, *, not_before_ms: int = NOW_MS + 4_000, *
         "value": first.value,
         "headers": headers,
     }
-    return Record.read(**given | fields)
+    return read_record(**given | fields)
 
 
 @pytest.mark.parametrize("topic", STAGE_SOURCES)

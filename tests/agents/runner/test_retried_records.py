@@ -20,6 +20,7 @@ from tests.agents.runner.runs import (
     value,
 )
 from tests.fakes.envelopes import NOW, NOW_MS, chat, completion, envelope, record
+from tests.fakes.records import read_record
 
 # ── the retry topic ───────────────────────────────────────────────────────────────────────────────
 
@@ -27,7 +28,7 @@ from tests.fakes.envelopes import NOW, NOW_MS, chat, completion, envelope, recor
 def copy_of(emit: Emit, given: Record, *, offset: int = 99, timestamp_ms: int | None = None) -> Record:
     """The copy as the stage reads it once it is back."""
     assert not isinstance(emit.value, Event)
-    return Record.read(
+    return read_record(
         topic=given.topic,
         partition=given.partition,
         offset=offset,
@@ -256,7 +257,7 @@ async def test_what_no_replay_can_say_of_itself_is_not_believed() -> None:
     )
     for headers in forged:
         plain = record(chat(request_id="r-9"), key=b"r-9")
-        given = Record.read(
+        given = read_record(
             **{
                 name: getattr(plain, name)
                 for name in ("topic", "partition", "offset", "timestamp_ms", "key", "value")

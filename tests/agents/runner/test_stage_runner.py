@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from agents.runner.in_flight import RecordWork
-from agents.stage import Delivery, Record, Superseded
+from agents.stage import Delivery, Superseded
 from streams.codec import encode, header
 from streams.errors import (
     InvalidRequest,
@@ -35,6 +35,7 @@ from streams.topics import (
 )
 from tests.agents.runner.runs import Run, assert_buried, failing, forward, guarded, too_large, value
 from tests.fakes.envelopes import NOW, chat, completion, envelope, record
+from tests.fakes.records import read_record
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -93,10 +94,10 @@ def test_redelivery_headers_are_believed_of_headrace_only() -> None:
         "key": b"k",
         "value": b"v",
     }
-    forged = Record.read(**given, headers=headers, auth=auth)
+    forged = read_record(**given, headers=headers, auth=auth)
     assert (forged.again, forged.headers, forged.authentic) == (FIRST_DELIVERY, (), False)
     signed = auth.signed(REQUESTS.name, b"k", b"v", headers)
-    ours = Record.read(**given, headers=signed, auth=auth)
+    ours = read_record(**given, headers=signed, auth=auth)
     assert (ours.again.replay, ours.address, ours.authentic) == (1, f"{REQUESTS.name}:0:1", True)
 
 

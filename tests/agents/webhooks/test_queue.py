@@ -12,6 +12,7 @@ from streams.errors import StoreFull, StoreUnavailable
 from streams.redelivery import replayed
 from streams.redis import connection
 from tests.agents.webhooks.due import due_record
+from tests.fakes.records import read_record
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +67,7 @@ def again(record: Record) -> Record:
     """The record as an operator replays it from its dead letter."""
     headers = replayed(record.headers, record=record.place, timestamp_ms=record.timestamp_ms, at_ms=1)
     fields = {name: getattr(record, name) for name in ("topic", "partition", "key", "value")}
-    return Record.read(**fields, offset=record.offset + 1, timestamp_ms=record.timestamp_ms, headers=headers)
+    return read_record(**fields, offset=record.offset + 1, timestamp_ms=record.timestamp_ms, headers=headers)
 
 
 async def test_what_is_added_is_claimed_as_it_came(queue: WebhookQueue) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analytics.reports.query import UnknownFormat, chosen_format
+from analytics.reports.query import WrongParameter, chosen_format
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_the_parameter_goes_first(name: str) -> None:
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
     """By name and by header, each with a code of its own."""
-    with pytest.raises(UnknownFormat, match="json, csv, arrow") as by_name:
+    with pytest.raises(WrongParameter, match="json, csv, arrow") as by_name:
         chosen_format("xlsx", "")
     assert (by_name.value.code, by_name.value.param) == ("unknown_format", "format")
-    with pytest.raises(UnknownFormat, match=r"vnd\.apache\.arrow") as by_header:
+    with pytest.raises(WrongParameter, match=r"vnd\.apache\.arrow") as by_header:
         chosen_format(None, "application/xml, image/png")
     assert by_header.value.code == "not_acceptable"

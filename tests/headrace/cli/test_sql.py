@@ -46,7 +46,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environ]:
         with stored_requests(part.endpoint) as database:
             yield {
                 "HEADRACE_CLICKHOUSE_URL": part.endpoint,
-                "HEADRACE_CLICKHOUSE_READER_URL": str(part.reader_endpoint),
+                "HEADRACE_CLICKHOUSE_READER_URL": f"http://reader:open@127.0.0.1:{part.port}",
                 "HEADRACE_CLICKHOUSE_DATABASE": database,
             }
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.embedded.data_dir import DataDirLock, exclusive
-from headrace.embedded.errors import DataDirInUse
+from headrace.embedded.errors import EmbeddedError
 
 
 def test_a_folder_is_locked_once(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_folder_is_locked_once(tmp_path: Path) -> None:
     first, second = DataDirLock("redis", tmp_path / "data"), DataDirLock("redis", tmp_path / "data")
     first.acquire()
     said: list[str] = []
-    with pytest.raises(DataDirInUse, match=str(tmp_path / "data")):
+    with pytest.raises(EmbeddedError, match=str(tmp_path / "data")):
         second.acquire(wait_s=1.5, on_progress=said.append)
     assert len(said) == 1
     first.release()
@@ -31,7 +31,7 @@ def test_a_child_that_inherited_the_lock_keeps_it(tmp_path: Path) -> None:
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd], stdout=subprocess.DEVNULL
     ) as child:
         lock.release()
-        with pytest.raises(DataDirInUse):
+        with pytest.raises(EmbeddedError):
             DataDirLock("redis", tmp_path).acquire(wait_s=0)
         child.communicate(b"\n")
     lock.acquire(wait_s=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headrace.embedded.data_dir import kept_password, private_folder, write_private
-from headrace.embedded.errors import NotPrivate
+from headrace.embedded.errors import EmbeddedError
 
 
 def mode(path: Path) -> int:
@@ -27,7 +27,7 @@ def test_a_folder_is_closed_to_others_whatever_it_was(tmp_path: Path) -> None:
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     """They could put something into it: the message says what to change."""
     os.chown(tmp_path, 65534, 65534)
-    with pytest.raises(NotPrivate, match="belongs to another user"):
+    with pytest.raises(EmbeddedError, match="belongs to another user"):
         private_folder(tmp_path)
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import redis
 
-from headrace.embedded.errors import DataCorrupt, DataDirInUse, EmbeddedError, ExtraMissing, PortInUse
+from headrace.embedded.errors import DataCorrupt, EmbeddedError, ExtraMissing, PortInUse
 from headrace.embedded.process import LOOPBACK, free_port
 from headrace.embedded.redis import EmbeddedRedis, answers_ping, redis_server, render_config
 from tests.headrace.embedded.processes import gone, until
@@ -138,7 +138,7 @@ def test_a_folder_in_use_and_a_port_in_use_are_named(tmp_path: Path, make: MakeR
     """A second Redis on the same folder would ruin it, on the same port hide it: both are refused."""
     server = make(tmp_path / "a")
     server.start()
-    with pytest.raises(DataDirInUse, match=str(tmp_path / "a")):
+    with pytest.raises(EmbeddedError, match=str(tmp_path / "a")):
         make(tmp_path / "a").start()
     with pytest.raises(PortInUse, match=f"port {server.port} .*HEADRACE_EMBEDDED_REDIS_PORT"):
         make(tmp_path / "b", port=server.port).start()

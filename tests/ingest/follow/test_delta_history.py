@@ -110,7 +110,7 @@ class Replica:
                     registered_at=since or _now(),
                     reply_to=_address(partition),
                 ),
-                complete=listener.complete,
+                complete=listener.answer.complete,
             )
         )
         return listener
@@ -197,12 +197,12 @@ async def test_a_request_is_heard_from_its_first_delta_on(
         await replica.write(f"{request_id}-other", partition, "x")
         with ExitStack() as stack:
             listener = replica.follow(stack, request_id, partition)
-            await _until(lambda: listener.text == "ab")
+            await _until(lambda: listener.answer.so_far.text == "ab")
             await replica.write(request_id, partition, "c", first=2)
-            await _until(lambda: listener.text == "abc")
+            await _until(lambda: listener.answer.so_far.text == "abc")
             await replica.write(request_id, partition, "A", "B", attempt=2)
-            await _until(lambda: listener.text == "AB")
-            await _until(lambda: listener.complete == (partition == 0))
+            await _until(lambda: listener.answer.so_far.text == "AB")
+            await _until(lambda: listener.answer.complete == (partition == 0))
             assert consumers.opened == 1
 
 
@@ -215,8 +215,8 @@ async def test_an_own_partition_is_left_to_the_reply_consumer(
         await replica.write(request_id, 0, "a")
         with ExitStack() as stack:
             listener = replica.follow(stack, request_id, 0)
-            await _until(lambda: listener.complete)
-            assert (listener.text, replica.past._wanted, replica.past._replays) == ("a", {}, {})
+            await _until(lambda: listener.answer.complete)
+            assert (listener.answer.so_far.text, replica.past._wanted, replica.past._replays) == ("a", {}, {})
             replica.follow(stack, request_id, 0)
             assert (replica.past._wanted, consumers.passes) == ({}, 1)
 
@@ -237,7 +237,7 @@ async def test_many_clients_cost_one_consumer_and_few_replays(
                 listeners.append(replica.follow(stack, name, index % PARTITIONS, since=registered_at))
                 if index % 100 == 99:
                     await asyncio.sleep(0.005)
-            await _until(lambda: all(each.text == "ab" for each in listeners))
+            await _until(lambda: all(each.answer.so_far.text == "ab" for each in listeners))
             assert consumers.opened == 1
             assert consumers.passes <= 4 * PARTITIONS
         await _until(lambda: not replica.past._replays)
@@ -256,10 +256,10 @@ async def test_a_pass_back_takes_nothing_twice(
             second = replica.follow(stack, new, 1, since=later)
             await _until(lambda: consumers.passes == 1)
             await replica.write(new, 1, "x")
-            await _until(lambda: second.text == "x")
+            await _until(lambda: second.answer.so_far.text == "x")
             first = replica.follow(stack, old, 1)
             await replica.write(new, 1, "y", first=1)
-            await _until(lambda: (first.text, second.text) == ("ab", "xy"))
+            await _until(lambda: (first.answer.so_far.text, second.answer.so_far.text) == ("ab", "xy"))
             assert consumers.passes == 2
 
 
@@ -274,13 +274,13 @@ async def test_a_broker_that_is_away_is_tried_again(
         await replica.write(request_id, 1, "a")
         with ExitStack() as stack:
             listener = replica.follow(stack, request_id, 1)
-            await _until(lambda: listener.text == "a")
+            await _until(lambda: listener.answer.so_far.text == "a")
             assert consumers.opened == 3
             assert consumers.latest is not None
             await consumers.latest.stop()  # whatever ended it
             consumers.faults = 4
             await replica.write(request_id, 1, "b", first=1)
-            await _until(lambda: listener.text == "ab")
+            await _until(lambda: listener.answer.so_far.text == "ab")
 
 
 @pytest.mark.integration

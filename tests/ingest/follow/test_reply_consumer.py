@@ -46,7 +46,7 @@ def test_replies_and_deltas_reach_the_hub() -> None:
         dispatch(
             _record("llm.deltas.v1", Delta(request_id="r-1", attempt=1, seq=0, text="Par")), hub, UNSIGNED
         )
-        assert listener.text == "Par"
+        assert listener.answer.so_far.text == "Par"
         dispatch(_record("llm.replies.v1", answered("r-1"), b"1"), hub, UNSIGNED)
         assert listener.reply == answered("r-1")
 
@@ -58,7 +58,7 @@ def test_a_broken_record_is_left_out(value: bytes | None) -> None:
     with hub.listen("r-1", correlation_id=b"1") as listener:
         for topic in ("llm.deltas.v1", "llm.replies.v1"):
             dispatch(_record(topic, value, b"1"), hub, UNSIGNED)
-        assert (listener.reply, listener.text) == (None, "")
+        assert (listener.reply, listener.answer.so_far.text) == (None, "")
 
 
 def test_a_reply_that_headrace_did_not_write_reaches_nobody() -> None:
@@ -71,7 +71,7 @@ def test_a_reply_that_headrace_did_not_write_reaches_nobody() -> None:
             ("llm.replies.v1", answered("r-1")),
         ):
             dispatch(_record(topic, event, b"1"), hub, auth)
-        assert (listener.reply, listener.text) == (None, "")
+        assert (listener.reply, listener.answer.so_far.text) == (None, "")
         value = encode(answered("r-1"))
         signed = auth.signed("llm.replies.v1", b"r-1", value, (("kafka_correlationId", b"1"),))
         record = ConsumerRecord("llm.replies.v1", 0, 0, 0, 0, b"r-1", value, 0, 0, len(value), signed)

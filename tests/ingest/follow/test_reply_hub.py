@@ -45,7 +45,7 @@ def test_deltas_reach_everyone_who_listens_to_the_request() -> None:
         with hub.listen("r") as late:
             hub.on_delta(_delta("r", 1, "b"))
             hub.on_delta(_delta("x", 0, "y"))
-            assert early.text == late.text == "ab"
+            assert early.answer.so_far.text == late.answer.so_far.text == "ab"
 
 
 def test_deltas_wait_for_a_request_that_was_only_submitted() -> None:
@@ -54,7 +54,7 @@ def test_deltas_wait_for_a_request_that_was_only_submitted() -> None:
     hub.track("r")
     hub.on_delta(_delta("r", 0, "a"))
     with hub.listen("r") as listener:
-        assert listener.text == "a"
+        assert listener.answer.so_far.text == "a"
 
 
 def test_records_of_strangers_are_not_expected() -> None:
@@ -108,7 +108,7 @@ def test_a_client_that_leaves_early_leaves_the_transcript() -> None:
     hub.listen("r", correlation_id=b"1").close()
     hub.on_delta(_delta("r", 0, "a"))
     with hub.listen("r") as back:
-        assert back.text == "a"
+        assert back.answer.so_far.text == "a"
 
 
 async def test_news_wait_for_news() -> None:
@@ -154,6 +154,6 @@ def test_what_is_heard_from_the_start_is_known() -> None:
     hub = ReplyHub(max_listeners=4)
     hub.mark_complete("r")
     with hub.listen("r") as listener:
-        assert not listener.complete
+        assert not listener.answer.complete
         hub.mark_complete("r")
-        assert listener.complete
+        assert listener.answer.complete

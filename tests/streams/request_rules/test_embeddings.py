@@ -6,10 +6,11 @@ import pytest
 
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
-from streams.request_rules.embeddings import EmbeddingLimits, check_embeddings
+from streams.request_rules.embeddings import check_embeddings
 from streams.settings import Settings
 
-LIMITS = EmbeddingLimits(max_inputs=3, max_input_tokens=10_000)
+PARTS = {"kafka_bootstrap": "k:1", "redis_url": "redis://r", "clickhouse_url": "http://c"}
+SETTINGS = Settings(**PARTS, embedding_max_inputs=3, max_input_tokens=10_000)  # type: ignore[arg-type]
 SMALL, ADA = "text-embedding-3-small", "text-embedding-ada-002"
 
 
@@ -19,7 +20,7 @@ def wanted(*inputs: str, **fields: Any) -> EmbeddingsRequested:
 
 def test_the_tokens_of_all_texts_are_counted() -> None:
     """As many as the tokenizer finds: one a word here."""
-    assert check_embeddings(wanted("hello", "hello hello", " hello hello hello"), LIMITS) == 6
+    assert check_embeddings(wanted("hello", "hello hello", " hello hello hello"), SETTINGS) == 6
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     """Naming the field and what it must be."""
     with pytest.raises(InvalidRequest) as caught:
-        check_embeddings(request_, LIMITS)
+        check_embeddings(request_, SETTINGS)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert says in caught.value.message
 
@@ -54,11 +55,4 @@ def test_what_does_not_fit_is_refused(
 @pytest.mark.parametrize("dimensions", [None, 1, 1536])
 def test_vectors_may_be_shorter_than_the_models_own(dimensions: int | None) -> None:
     """Of a model that can shorten them."""
-    assert check_embeddings(wanted("hello", dimensions=dimensions), LIMITS) == 1
-
-
-def test_the_limits_are_those_of_the_installation() -> None:
-    """The same where a request is accepted and where it is worked on."""
-    given: dict[str, Any] = {"embedding_max_inputs": 7, "max_input_tokens": 9_000}
-    settings = Settings(kafka_bootstrap="k:1", redis_url="redis://r", clickhouse_url="http://c", **given)
-    assert EmbeddingLimits.from_settings(settings) == EmbeddingLimits(max_inputs=7, max_input_tokens=9_000)
+    assert check_embeddings(wanted("hello", dimensions=dimensions), SETTINGS) == 1

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from headrace.embedded.clickhouse import EmbeddedClickHouse
-from headrace.embedded.errors import DataDirInUse, EmbeddedError, PortInUse
+from headrace.embedded.errors import EmbeddedError, PortInUse
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +92,7 @@ def test_passwords(folder: Path) -> None:
 @pytest.mark.usefixtures("impatient")
 def test_a_data_folder_belongs_to_one_process(server: EmbeddedClickHouse) -> None:
     """A second server on the same folder is told who has it, through either entrance."""
-    with pytest.raises(DataDirInUse, match="Stop it first"):
+    with pytest.raises(EmbeddedError, match="Stop it first"):
         EmbeddedClickHouse(server.data_dir).start()
     command = [sys.executable, "-m", "headrace.embedded.clickhouse", "--port", "0"]
     command += ["--data-dir", str(server.data_dir / "databases")]

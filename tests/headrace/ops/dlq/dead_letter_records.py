@@ -8,6 +8,7 @@ from streams.errors import UndecodableRecord
 from streams.events import Event
 from streams.publisher import Emit
 from streams.redelivery import dead_letter
+from tests.fakes.records import read_record
 
 DIED_MS = 1_780_000_000_000
 WRITTEN_MS = DIED_MS - 60_000
@@ -24,7 +25,7 @@ def record(value: bytes | None = b"{not json", **fields: Any) -> Record:
         "key": b"r-1",
         "headers": (("x-mine", b"\x01\xff"), ("kafka_correlationId", b"c-1")),
     }
-    return Record.read(value=value, **defaults | fields)
+    return read_record(value=value, **defaults | fields)
 
 
 def buried(

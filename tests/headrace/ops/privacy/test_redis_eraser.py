@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from agents.stage import Record
 from agents.stores.answer_cache import AnswerCache, CachedAnswer, CacheFinding
 from agents.stores.journal import journal_key
 from agents.webhooks.queue import Added, Lane, WebhookQueue, entry_key
@@ -20,6 +19,7 @@ from streams.events import CacheSlot, Embeddings, ErrorInfo, Reply, ReplyAddress
 from streams.registry.registry import RequestRegistry, SubmissionState, request_key
 from streams.webhooks.signing import webhook_id
 from tests.fakes.cached_answers import entries
+from tests.fakes.records import read_record
 
 pytestmark = pytest.mark.integration
 
@@ -72,7 +72,7 @@ async def waiting(redis: Redis, tenant: str, request_id: str, replay: int = 0) -
     due = WebhookDue(
         request_id=request_id, tenant=tenant, url="https://a.example/", reply=reply_to(request_id)
     )
-    record = Record.read(
+    record = read_record(
         topic="llm.webhooks.v1",
         partition=0,
         offset=1,
