@@ -208,7 +208,7 @@ class AnalyticsSettings(BaseModel):
     store_text: bool = True
     tenants: dict[str, TenantRules] = Field(default_factory=dict)
     sink_batch_rows: int = Field(10_000, ge=1)
-    sink_batch_seconds: float = Field(0.5, gt=0)
+    sink_batch_seconds: float = Field(1.0, gt=0)
     rollup_seconds: float = Field(15.0, gt=0, description="the least pause between two runs of the rollups")
     clickhouse_timeout_s: float = Field(30.0, gt=0)
     feedback_wait_s: float = Field(900.0, ge=1, le=86_400)

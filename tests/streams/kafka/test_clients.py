@@ -114,14 +114,14 @@ async def test_who_is_cancelled_while_it_connects_leaves_no_connection(kafka_boo
 
 
 def test_a_write_to_a_closed_connection_is_a_kafka_error(kafka_bootstrap: str) -> None:
-    """On uvloop it is a RuntimeError at first, which ends a commit, a fetch or a sender, and so the worker."""
+    """On uvloop it is a RuntimeError at first, by which a commit or a fetch would end the worker."""
 
     async def write() -> None:
         host, port = kafka_bootstrap.split(":")
         connection = await create_conn(host, int(port))
         connection._writer.transport.abort()  # as when the broker closes it
         await asyncio.sleep(0)  # the socket is closed, and the connection has not been told yet
-        with pytest.raises(KafkaConnectionError, match="is broken: .*handler is closed"):
+        with pytest.raises(KafkaConnectionError, match=r"is broken: .*handler is closed"):
             await connection.send(MetadataRequest([]))
         assert not connection.connected()
 
