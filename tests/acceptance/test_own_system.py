@@ -4,6 +4,7 @@ The tests share one system, which is started twice: the second time with other s
 the source with one more stage.
 """
 
+import json
 import os
 import signal
 import time
@@ -17,10 +18,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.conftest import System, started, unique, wait_for
+from tests.acceptance.conftest import System, headrace, started, unique, wait_for
 from tests.acceptance.stage_page import extended_source
 from tests.acceptance.test_dead_letters import ask, dlq, eventually, letter_of, replies
-from tests.acceptance.test_lifecycle import processes
 from tests.acceptance.watching import HISTORY, TOLD_WITHIN_S, WATCHFUL, WINDOW_S, Traffic, metrics, of_tenant
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
@@ -56,6 +56,11 @@ class OwnSystem:
         """Take it down; its data stays."""
         self._stack.close()
         self._system = None
+
+
+def processes(data_dir: Path) -> list[dict[str, Any]]:
+    """The processes, as the command shows them."""
+    return list(json.loads(headrace("status", "--json", data_dir=data_dir))["processes"])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,7 @@ def test_a_second_start_finds_the_data_of_the_first(own: OwnSystem, tree: Path) 
     row = first.row(reply["request_id"])
     before = processes(own.data_dir)
     own.stop()
-    pids = [pid for row in before.values() for pid in (row["pid"], row["standby_pid"]) if pid]
+    pids = [pid for row in before for pid in (row["pid"], row["standby_pid"]) if pid]
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
     second = own.running(IMPATIENT | {"PYTHONPATH": str(tree)})
