@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -109,7 +108,7 @@ def test_a_batch_is_answered_in_order_and_costs_what_it_cost(healthy: System) ->
     with openai.OpenAI(base_url=url, api_key=healthy.endpoints.api_key) as client:
         seen = client.batches.retrieve(batch["id"])
         assert seen.request_counts is not None
-        assert (seen.status, seen.request_counts.completed) == ("completed", 200)
+        assert (seen.status, seen.request_counts.completed) == ("completed", 80)
         with pytest.raises(openai.ConflictError):
             client.batches.cancel(batch["id"])
 
@@ -145,8 +144,7 @@ def test_ingest_is_killed_while_it_takes_a_batch(healthy: System) -> None:
         before = store.dbsize()
         sending = _Sending(healthy, data, key)
         # Each line has a key: some are in, most are not. Ingest would tell too, but not until it is over.
-        while store.dbsize() < before + 100:
-            time.sleep(0.005)
+        assert wait_for(lambda: store.dbsize() > before + 100, 60)
     healthy.kill("ingest")
     sending.join()
     assert wait_for(lambda: ready(healthy), 60)
