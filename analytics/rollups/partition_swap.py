@@ -21,7 +21,9 @@ from analytics.clickhouse import ClickHouse, TableExists
 from analytics.schema.cluster import create_staging
 from streams.errors import ClickHouseUnavailable
 
-_LEAST_EXPIRY_S = 120.0
+#: A swap is five statements, of which hardly any takes its whole time.
+_STATEMENTS = 4
+_EXPIRY_S = _STATEMENTS * 30.0
 
 #: A swap takes milliseconds.
 _WAIT_S = 10.0
@@ -37,10 +39,10 @@ WHERE database = currentDatabase() AND name = {table:String}
 def swap_expiry_s(statement_s: float) -> float:
     """Return the age in seconds from which a table that is being swapped in belongs to a dead process.
 
-    The age counts from the table's creation, before it is filled; `statement_s` is how long that may take in
-    any process that swaps into the rollup.
+    The age counts from the table's creation, before it is filled; `statement_s` bounds each statement of any
+    process that swaps into the rollup.
     """
-    return max(_LEAST_EXPIRY_S, 2 * statement_s)
+    return _STATEMENTS * statement_s
 
 
 async def replace_day(
@@ -51,7 +53,7 @@ async def replace_day(
     parameters: Mapping[str, Any],
     *,
     wait_s: float = _WAIT_S,
-    expiry_s: float = _LEAST_EXPIRY_S,
+    expiry_s: float = _EXPIRY_S,
 ) -> None:
     """Put what `select` returns in the place of a day of `table`. Where that is nothing, the day is dropped.
 

@@ -16,7 +16,8 @@ from bench.chaos.load import PROBE_WORD
 from bench.chaos.recovery import Prober
 from bench.chaos.schedule import Deed, Step
 from bench.chaos.system import System
-from headrace.embedded.process import ChildProcess
+from headrace.embedded.errors import EmbeddedError
+from headrace.embedded.process import LOOPBACK, ChildProcess, answers_http, free_port
 
 _BACK_S = 60.0
 _RECOVERY_S = 45.0
@@ -85,6 +86,7 @@ class Faults:
         self._busy = busy
         self._say = say
         self._joined: dict[str, ChildProcess] = {}
+        self._starting: list[ChildProcess] = []
         self._frozen: set[psutil.Process] = set()
         self._later: set[asyncio.Task[None]] = set()
         self.kills: dict[str, int] = {}
@@ -104,6 +106,7 @@ class Faults:
                 await self._prober.idle(_RECOVERY_S)
             if step.deed in _KILLS:
                 await self._until_busy()
+                await self._until_started()
             late_s = max(late_s, time.monotonic() - started - step.at_s)
             now = msgspec.structs.replace(step, at_s=time.monotonic() - started)
             self._say(f"{now}; {self._in_flight()} in flight")
@@ -117,6 +120,15 @@ class Faults:
         until = time.monotonic() + _BUSY_S
         while self._in_flight() < self._busy and time.monotonic() < until:  # noqa: ASYNC110  # no event
             await asyncio.sleep(0.1)
+
+    async def _until_started(self) -> None:
+        """Wait for workers that join: nobody starts one again that finds no broker at its start."""
+        while self._starting:
+            worker = self._starting.pop()
+            try:
+                await asyncio.to_thread(worker.wait_ready)
+            except EmbeddedError as fault:
+                self.missed.append(f"{worker.role} did not start: {fault}")
 
     async def undo_all(self) -> None:
         """End what lasts: nothing stays frozen, nobody stays who joined, providers behave."""
@@ -168,15 +180,19 @@ class Faults:
             self._prober.watch(f"SIGSTOP {step.for_s:.0f} s: {step.target}", alone=step.alone)
 
     def _join(self, name: str) -> None:
+        port = free_port()
+        own = {"HEADRACE_WORKER_HOST": LOOPBACK, "HEADRACE_WORKER_PORT": str(port)}
         worker = ChildProcess(
             role=name,
             argv=[sys.executable, "-m", "headrace", "worker"],
-            env=self._system.worker_environ(name),
+            env=self._system.worker_environ(name) | own,
             cwd=self._system.home.path,
             log_path=self._system.home.logs / f"{name}.log",
+            probe=answers_http(f"http://{LOOPBACK}:{port}/ready"),
         )
         worker.start()
         self._joined[name] = worker
+        self._starting.append(worker)
         self.rebalances += 1
 
     async def _leave(self, name: str, number: signal.Signals) -> None:

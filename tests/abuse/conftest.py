@@ -1,6 +1,10 @@
 """One running system for the folder, which knows the witness beside whom everything hostile is done."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +17,21 @@ SEED = 11
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A running Headrace on its own embedded parts: what is done to them is nothing for a shared broker."""
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """A running Headrace on its own embedded parts: what is done to them is nothing for a shared broker.
+
+    Its folder is one that everybody can reach, for `test_local_user`. It stays where a test has failed.
+    """
     if parts.source()[0] != "embedded":
         pytest.skip("hostile records are for brokers of their own: HEADRACE_TEST_PARTS=embedded")
-    data_dir = tmp_path_factory.mktemp("abused") / "home"
-    with started(data_dir, "--no-demo", environ=ENVIRON) as running:
-        yield running
+    around = Path(tempfile.mkdtemp(prefix="headrace-abused-"))
+    around.chmod(0o755)
+    umask = os.umask(0)  # the worst that a user may have set
+    try:
+        with started(around / "home", "--no-demo", environ=ENVIRON) as running:
+            os.umask(umask)
+            yield running
+    finally:
+        os.umask(umask)
+    if not request.session.testsfailed:
+        shutil.rmtree(around)

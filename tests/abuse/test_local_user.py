@@ -2,11 +2,10 @@
 
 import json
 import os
-import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ import pytest
 
 from headrace.up.home import Home, InstallationKeys
 from tests import parts
-from tests.acceptance.conftest import System, started, unique
+from tests.acceptance.conftest import System, unique
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -29,18 +28,10 @@ _TIMEOUT_S = 30
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[System]:
-    """A running `headrace up` in a folder that everybody can reach, which has answered a request."""
-    around = Path(tempfile.mkdtemp(prefix="headrace-local-user-"))
-    around.chmod(0o755)
-    umask = os.umask(0)  # the worst that a user may have set
-    try:
-        with started(around / "home", "--no-demo") as system:
-            assert system.chat(unique("Who else is here?")).status_code == 200
-            yield system
-    finally:
-        os.umask(umask)
-        shutil.rmtree(around)
+def stack(system: System) -> System:
+    """The running system, which has answered a request."""
+    assert system.chat(unique("Who else is here?")).status_code == 200
+    return system
 
 
 def as_nobody(deed: Callable[[], Any]) -> Any:

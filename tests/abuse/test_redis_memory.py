@@ -16,7 +16,7 @@ import redis
 from headrace.embedded.process import free_port
 from streams.redis.keys import FAMILIES
 from tests import parts
-from tests.acceptance.conftest import System, started, unique, wait_for
+from tests.acceptance.conftest import System, unique, wait_for
 from tests.acceptance.test_audit import audit, breaking, now, produce
 
 pytestmark = [
@@ -28,25 +28,11 @@ pytestmark = [
 
 _LIMIT = 64 * 1024 * 1024
 _PIECE_BYTES = 500_000
-_TTL_S = 3_600
 _NOTICED_S = 20.0
 """Within that the processes have noticed how full Redis is; on an idle machine two or three seconds."""
 _ENDS_S = 60.0
 _FILLER = "others:"
 """What the keys begin with that the test fills Redis with; none of them is Headrace's."""
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system of this module's own, whose webhooks may go to this machine."""
-    environ = {
-        "HEADRACE_BREAKER_THRESHOLD": "1000",
-        "HEADRACE_REGISTRY_TTL_S": str(_TTL_S),
-        "HEADRACE_WEBHOOK_ALLOW_HTTP": "true",
-        "HEADRACE_WEBHOOK_ALLOW_NETWORKS": '["127.0.0.0/8"]',
-    }
-    with started(tmp_path_factory.mktemp("memory") / "home", environ=environ) as running:
-        yield running
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from headrace.up.home import Endpoints, Home, ProcessStatus
 from streams.kafka.record_auth import RecordAuth, key_of_redis
 from streams.redis.keys import JOURNAL
 from tests import parts
+from tests.acceptance.commands import server
 from tests.analytics.reader_url import reader_url
 
 GLOBEX_KEY = "hr-acceptance-globex"
@@ -35,6 +36,8 @@ LOCAL_WEBHOOKS = {
 """The settings under which webhooks reach a receiver on this machine."""
 
 _START_TIMEOUT_S = 150
+_OF_SUPERVISOR = ("up", "down")
+"""Commands that start or end processes, and so are processes of their own from the beginning."""
 _ROW_TIMEOUT_S = 20.0
 
 
@@ -49,9 +52,13 @@ def run_headrace(
     *arguments: str, data_dir: Path, environ: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a headrace command as its operator does: endpoints come from the folder."""
+    given = [*arguments, "--data-dir", str(data_dir)]
+    env = clean_environ() | (environ or {})
+    if arguments[0] not in _OF_SUPERVISOR:
+        return server().run(given, env=env, cwd=data_dir.parent, timeout_s=_START_TIMEOUT_S)
     return subprocess.run(
-        [sys.executable, "-m", "headrace", *arguments, "--data-dir", str(data_dir)],
-        env=clean_environ() | (environ or {}),
+        [sys.executable, "-m", "headrace", *given],
+        env=env,
         cwd=data_dir.parent,
         capture_output=True,
         text=True,

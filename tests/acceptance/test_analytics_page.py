@@ -1,7 +1,6 @@
 """The analytics page in a real browser, on what really went through the pipeline."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,10 +21,9 @@ pytestmark = pytest.mark.acceptance
 _WAIT_S = 20.0
 
 
-def test_the_figures_are_those_of_the_api(dashboard: Dashboard, traffic: Traffic, tmp_path: Path) -> None:
+def test_the_figures_are_those_of_the_api(dashboard: Dashboard, traffic: Traffic) -> None:
     """Tiles and tables show what the catalogue answers for the same time."""
     dashboard.admin(**traffic.window)
-    dashboard.page.screenshot(path=tmp_path / "overview.png", full_page=True)
     (totals,) = dashboard.rows("traffic_totals", **traffic.window)
     assert totals["requests"] >= 6
     for name in ("requests", "cost_usd", "p95_latency_ms", "error_share", "block_share", "hit_share"):
@@ -39,15 +37,14 @@ def test_the_figures_are_those_of_the_api(dashboard: Dashboard, traffic: Traffic
 
 
 def test_every_view_is_shown_in_dark_and_in_light_and_on_a_phone(
-    browser: Any, healthy: System, traffic: Traffic, tmp_path: Path
+    browser: Any, healthy: System, traffic: Traffic
 ) -> None:
     """Without a fault, and nothing sticks out at the side."""
-    for look, width in (("light", 1280), ("dark", 1280), ("light", 360)):
+    for look, width in (("light", 1280), ("dark", 360)):
         with browser.new_context(viewport={"width": width, "height": 800}, color_scheme=look) as context:
             dashboard = Dashboard(context.new_page(), healthy)
             for view in VIEWS:
                 dashboard.admin(view=view, **traffic.window)
-                dashboard.page.screenshot(path=tmp_path / f"{view}-{look}-{width}.png", full_page=True)
                 assert dashboard.page.locator('.panel[data-state="fault"]').count() == 0, view
                 assert dashboard.page.evaluate("document.scrollingElement.scrollWidth") <= width, view
             assert not dashboard.faults
@@ -105,7 +102,7 @@ def test_it_works_with_the_keyboard_alone(dashboard: Dashboard, traffic: Traffic
     assert dashboard.panel("latency").get_by_role("table").locator("tbody tr").count() >= 1
 
 
-def test_the_waterfall_adds_up_to_the_latency(dashboard: Dashboard, traffic: Traffic, tmp_path: Path) -> None:
+def test_the_waterfall_adds_up_to_the_latency(dashboard: Dashboard, traffic: Traffic) -> None:
     """From the list to the story: every microsecond is in one piece, and the calls cost what it cost."""
     dashboard.admin(view="requests", **traffic.window)
     (row,) = dashboard.rows("request", request_id=traffic.answered)
@@ -113,7 +110,6 @@ def test_the_waterfall_adds_up_to_the_latency(dashboard: Dashboard, traffic: Tra
     link.click()
     dashboard.panel("waterfall").locator(".plot").wait_for()
     dashboard.settled()
-    dashboard.page.screenshot(path=tmp_path / "request.png", full_page=True)
     assert dashboard.address["request"] == traffic.answered
     said = str(dashboard.page.locator("#waterfall-sum").text_content())
     assert f"= {row['latency_ms']:,.3f} ms, the latency." in said
@@ -130,34 +126,30 @@ def test_the_waterfall_adds_up_to_the_latency(dashboard: Dashboard, traffic: Tra
     link.wait_for()
 
 
-@pytest.mark.parametrize(
-    ("stages", "latency", "expected"),
-    [
-        ([], 5.0, {"way": 0, "queue": 0, "work": 0, "after": 5, "all": 5}),
-        ([(1, 2, 4)], 5.0, {"way": 1, "queue": 1, "work": 2, "after": 1, "all": 5}),
-        # Stamped in whole milliseconds: the second one seems to wait before the first one is done.
-        ([(0, 1, 2.5), (2, 3, 4)], 4.0, {"way": 0, "queue": 1.5, "work": 2.5, "after": 0, "all": 4}),
-        # A stage that came again after a crash, and one that was done after the reply.
-        ([(0, 1, 3), (0, 2, 6)], 5.0, {"way": 0, "queue": 1, "work": 4, "after": 0, "all": 5}),
-    ],
+#: The stages of a request by when they were queued, begun and done, its latency, and where its time has gone.
+_WATERFALLS: tuple[tuple[list[tuple[float, float, float]], float, dict[str, float]], ...] = (
+    ([], 5.0, {"way": 0, "queue": 0, "work": 0, "after": 5, "all": 5}),
+    ([(1, 2, 4)], 5.0, {"way": 1, "queue": 1, "work": 2, "after": 1, "all": 5}),
+    # Stamped in whole milliseconds: the second one seems to wait before the first one is done.
+    ([(0, 1, 2.5), (2, 3, 4)], 4.0, {"way": 0, "queue": 1.5, "work": 2.5, "after": 0, "all": 4}),
+    # A stage that came again after a crash, and one that was done after the reply.
+    ([(0, 1, 3), (0, 2, 6)], 5.0, {"way": 0, "queue": 1, "work": 4, "after": 0, "all": 5}),
 )
-def test_every_moment_counts_once(
-    dashboard: Dashboard,
-    stages: list[tuple[float, float, float]],
-    latency: float,
-    expected: dict[str, float],
-) -> None:
+
+
+def test_every_moment_counts_once(dashboard: Dashboard) -> None:
     """Gaps, overlaps and late ends: the pieces are never negative, and always the latency together."""
     dashboard.open()
-    given = [dict(zip(("queued_ms", "started_ms", "ended_ms"), each, strict=True)) for each in stages]
-    sums = dashboard.page.evaluate(
-        """async ([stages, latency]) => {
-            const { divide } = await import("/analytics/assets/test/waterfall.js");
-            return divide(stages, latency).sums;
-        }""",
-        [given, latency],
-    )
-    assert sums == pytest.approx(expected)
+    for stages, latency, expected in _WATERFALLS:
+        given = [dict(zip(("queued_ms", "started_ms", "ended_ms"), each, strict=True)) for each in stages]
+        sums = dashboard.page.evaluate(
+            """async ([stages, latency]) => {
+                const { divide } = await import("/analytics/assets/test/waterfall.js");
+                return divide(stages, latency).sums;
+            }""",
+            [given, latency],
+        )
+        assert sums == pytest.approx(expected), stages
 
 
 def test_a_blocked_request_names_its_rule(dashboard: Dashboard, traffic: Traffic) -> None:

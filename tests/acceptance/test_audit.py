@@ -10,6 +10,7 @@ import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from headrace.up.home import ProcessStatus
 from tests.acceptance.conftest import System, run_headrace, unique, wait_for
 
 pytestmark = pytest.mark.acceptance
@@ -95,8 +96,8 @@ def test_every_kind_of_request_is_accounted_for(healthy: System) -> None:
 
 
 def test_a_killed_worker_leaves_books_that_balance(healthy: System) -> None:
-    """With requests in flight: open at first, and in the end each is answered and charged once."""
-    since = now()
+    """With requests in flight: the standby takes over, and in the end each is answered and charged once."""
+    since, worker = now(), wait_for(lambda: with_standby(healthy), 60)
     # Longer than a successor needs to take over and the audit to look, on a machine with other work too.
     healthy.behave(latency={"first_token_ms": 6_000})
     for number in range(20):
@@ -111,6 +112,14 @@ def test_a_killed_worker_leaves_books_that_balance(healthy: System) -> None:
     code, report = audit(healthy, since, "--wait", "90")
     assert (code, breaking(report)) == (0, {})
     assert report["figures"]["answered"] == 20
+    after = healthy.process("worker-0")
+    assert (after.state, after.pid, after.restarts) == ("running", worker.standby_pid, worker.restarts + 1)
+
+
+def with_standby(system: System) -> ProcessStatus | None:
+    """The worker, once another process stands by for it."""
+    worker = system.process("worker-0")
+    return worker if worker.standby_pid else None
 
 
 def test_what_is_forged_is_found(healthy: System) -> None:

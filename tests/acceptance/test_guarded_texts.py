@@ -4,8 +4,10 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import System, wait_for
@@ -111,15 +113,28 @@ def _assert_unseen(system: System, marker: str, rows: int = 1) -> None:
     assert not CARD_NUMBER.search(json.dumps(found))
 
 
-@pytest.mark.parametrize("place", OPENAI)
-def test_by_openais_api(healthy: System, place: str) -> None:
-    """In every place of a body, streamed and whole: the provider takes the placeholder."""
-    marker = f"m{uuid.uuid4().hex}"
-    for stream in (False, True):
-        body = OPENAI[place](_say(f"{marker} {stream}")) | {"stream": stream}
-        response = healthy.http.post("/v1/chat/completions", json=body)
+@pytest.fixture(scope="module")
+def asked(system: System) -> dict[str, str]:
+    """The markers of requests with the card number in each place, each asked streamed and whole, at once."""
+    system.behave_well()
+    markers = {place: f"m{uuid.uuid4().hex}" for place in OPENAI}
+
+    def ask(place: str, stream: bool) -> httpx.Response:
+        body = OPENAI[place](_say(f"{markers[place]} {stream}")) | {"stream": stream}
+        return system.http.post("/v1/chat/completions", json=body)
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(ask, [*OPENAI, *OPENAI], [False] * len(OPENAI) + [True] * len(OPENAI)))
+    for response in told:
         assert response.status_code == 200, response.text
         assert not CARD_NUMBER.search(response.text)
+    return markers
+
+
+@pytest.mark.parametrize("place", OPENAI)
+def test_by_openais_api(healthy: System, asked: dict[str, str], place: str) -> None:
+    """In every place of a body, streamed and whole: the provider takes the placeholder."""
+    marker = asked[place]
     _assert_unseen(healthy, marker, rows=2)
     if place not in ("metadata", "stop"):
         assert all(LABEL in body for body in healthy.received(marker))

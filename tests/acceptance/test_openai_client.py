@@ -105,7 +105,9 @@ def test_a_stream_with_usage(client: OpenAI, healthy: System) -> None:
             model=GPT, messages=ask("Name three mills."), stream=True, stream_options={"include_usage": True}
         )
     )
-    reply = healthy.http.get(f"/v1/requests/{chunks[0].id.removeprefix('chatcmpl-')}").json()
+    request_id = chunks[0].id.removeprefix("chatcmpl-")
+    assert healthy.row(request_id)["stream"] is True
+    reply = healthy.http.get(f"/v1/requests/{request_id}").json()
     assert (
         "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == reply["content"]
     )

@@ -1,73 +1,37 @@
-"""What needs a system of its own: alerts with short windows, a restart, an outage that outlasts all patience.
+"""What needs a system of its own: alerts with short windows, a restart, a sixth stage, a lasting outage.
 
-The tests share one system, which is started twice: the restart changes its settings.
+The tests share one system, which is started twice: the second time with other settings, and from a copy of
+the source with one more stage.
 """
 
-import asyncio
+import json
 import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
-from typing import Self
+from typing import Any
 
 import httpx
 import psutil
 import pytest
-from aiokafka import AIOKafkaConsumer
 
-from streams.codec import decode
-from streams.events import AlertRaised
-from tests.acceptance.conftest import System, started, unique, wait_for
+from tests.acceptance.conftest import System, headrace, started, unique, wait_for
+from tests.acceptance.stage_page import extended_source
 from tests.acceptance.test_dead_letters import ask, dlq, eventually, letter_of, replies
-from tests.acceptance.test_lifecycle import processes
+from tests.acceptance.watching import HISTORY, TOLD_WITHIN_S, WATCHFUL, WINDOW_S, Traffic, metrics, of_tenant
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
-WINDOW_S = 5
-#: A window, the time until its rows are certain to be there, and the next look; twice, on a busy machine.
-TOLD_WITHIN_S = 90.0
-#: So many that a window has enough requests on a busy machine, where each takes seconds.
-SENDERS = 8
-
-#: Four weeks of quiet days: in each of the next windows fifteen answered requests, one in a hundred failed.
-HISTORY = """
-INSERT INTO requests_raw (request_id, tenant, accepted_at, finished_at, status, latency_ms, cost_usd,
-    cache_kind, guardrail_input_pass, guardrail_output_pass, ingested_at)
-SELECT
-    concat('history-', toString(number)) AS request_id,
-    'default' AS tenant,
-    finished_at - INTERVAL 1 SECOND AS accepted_at,
-    now64(6, 'UTC') - toIntervalDay(1 + number % 28) + toIntervalMillisecond(intDiv(number, 28) * 333)
-        - toIntervalMinute(1) AS finished_at,
-    if(number % 100 = 0, 'failed', 'answered') AS status,
-    1000 AS latency_ms,
-    0.001 AS cost_usd,
-    'bypass' AS cache_kind,
-    true, true,
-    finished_at AS ingested_at
-FROM numbers(28 * 3 * 480)
-"""
-
-
-#: Short windows, and no second chance: a failure counts at once.
-WATCHFUL = {
-    "HEADRACE_ALERT_WINDOW_S": str(WINDOW_S),
-    "HEADRACE_ALERT_MIN_REQUESTS": "5",
-    "HEADRACE_BREAKER_THRESHOLD": "1000",
-    "HEADRACE_PROVIDER_TRIES": "1",
-    "HEADRACE_EMBEDDINGS": "off",
-}
 #: Records are given up after seconds.
 IMPATIENT = {
     "HEADRACE_RETRY_IN_PLACE_S": "2",
     "HEADRACE_RETRY_ATTEMPTS": "1",
     "HEADRACE_RETRY_MAX_DELAY_S": "0.5",
     "HEADRACE_REDIS_TIMEOUT_S": "1.5",
+    "HEADRACE_EMBEDDINGS": "off",
 }
 
 
@@ -94,6 +58,11 @@ class OwnSystem:
         self._system = None
 
 
+def processes(data_dir: Path) -> list[dict[str, Any]]:
+    """The processes, as the command shows them."""
+    return list(json.loads(headrace("status", "--json", data_dir=data_dir))["processes"])
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSystem]:
     """The system of this file."""
@@ -102,69 +71,18 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnSystem]:
     system.stop()
 
 
-class Traffic:
-    """A few senders that go on until told to stop."""
-
-    def __init__(self, system: System) -> None:
-        self._system = system
-        self._over = Event()
-        self._pool = ThreadPoolExecutor(SENDERS)
-
-    def __enter__(self) -> Self:
-        for _ in range(SENDERS):
-            self._pool.submit(self._send)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._pool.shutdown()
-
-    def _send(self) -> None:
-        while not self._over.is_set():
-            self._system.chat(unique("Is anybody there?"), max_tokens=16)
-            time.sleep(0.3)
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source with the stage of docs/adding-a-stage.md."""
+    folder = tmp_path_factory.mktemp("tree")
+    extended_source(folder)
+    return folder
 
 
-def alerts(system: System) -> list[AlertRaised]:
-    """Everything on the topic, as a reader of committed records sees it."""
-
-    async def read() -> list[AlertRaised]:
-        reader = AIOKafkaConsumer(
-            "llm.alerts.v1",
-            bootstrap_servers=system.endpoints.kafka,
-            group_id=None,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-        )
-        await reader.start()
-        found = []
-        try:
-            ends = await reader.end_offsets(list(reader.assignment()))
-            while any([await reader.position(each) < end for each, end in ends.items()]):
-                for records in (await reader.getmany(timeout_ms=200)).values():
-                    found += [decode(record.value, AlertRaised, record.headers) for record in records]
-        finally:
-            await reader.stop()
-        return found
-
-    return asyncio.run(read())
-
-
-def of_tenant(system: System) -> Callable[[], list[AlertRaised]]:
-    """Return what tells the records about the tenant's error rate."""
-
-    def ask() -> list[AlertRaised]:
-        time.sleep(1)  # each asking is a consumer of its own
-        return [event for event in alerts(system) if (event.rule, event.tenant) == ("error_rate", "default")]
-
-    return ask
-
-
-def metrics(system: System) -> dict[str, float]:
-    """The analytics process's numbers."""
-    text = httpx.get(f"{system.endpoints.analytics}/metrics", timeout=10).raise_for_status().text
-    lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, value in lines}
+@pytest.fixture
+def extended(own: OwnSystem, tree: Path) -> System:
+    """The system, running from the copy, and impatient."""
+    return own.running(IMPATIENT | {"PYTHONPATH": str(tree)})
 
 
 def test_a_burst_of_errors_is_one_alert_and_its_end_another(own: OwnSystem) -> None:
@@ -202,17 +120,17 @@ def test_a_burst_of_errors_is_one_alert_and_its_end_another(own: OwnSystem) -> N
     assert found['headrace_freshness_seconds{table="requests"}'] < 60
 
 
-def test_a_second_start_finds_the_data_of_the_first(own: OwnSystem) -> None:
+def test_a_second_start_finds_the_data_of_the_first(own: OwnSystem, tree: Path) -> None:
     """Rows, replies and keys survive `down` and `up`; nothing is left running after `down`."""
     first = own.running(WATCHFUL)
     reply = first.chat(unique("Will you remember this?")).json()
     row = first.row(reply["request_id"])
     before = processes(own.data_dir)
     own.stop()
-    pids = [pid for row in before.values() for pid in (row["pid"], row["standby_pid"]) if pid]
+    pids = [pid for row in before for pid in (row["pid"], row["standby_pid"]) if pid]
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
-    second = own.running(IMPATIENT)
+    second = own.running(IMPATIENT | {"PYTHONPATH": str(tree)})
     assert second.endpoints.api_key == first.endpoints.api_key
     assert second.row(reply["request_id"]) == row
     fetched = second.http.get(f"/v1/requests/{reply['request_id']}").json()
@@ -220,23 +138,61 @@ def test_a_second_start_finds_the_data_of_the_first(own: OwnSystem) -> None:
     assert second.chat(unique("And this?")).json()["status"] == "answered"
 
 
-def test_a_request_that_died_of_an_outage_is_replayed_to_its_answer(own: OwnSystem) -> None:
+def test_the_page_is_one_row_one_package_and_one_line_of_wiring(tmp_path: Path) -> None:
+    """Beside the topic that the row reads."""
+    package = [f"agents/denylist/{name}.py" for name in ("__init__", "stage")]
+    files = ["streams/topics.py", "streams/pipeline.py", *package, "agents/bootstrap.py"]
+    assert extended_source(tmp_path) == files
+
+
+def test_a_request_passes_the_new_stage(extended: System) -> None:
+    """Its answer comes as ever, and the new stage stands behind the guardrail among those it has met."""
+    answer = extended.chat(unique("What is the capital of France?"))
+    assert answer.status_code == 200, answer.text
+    extended.row(answer.headers["X-Request-ID"])
+    stages = extended.sql(
+        "SELECT stage FROM stages WHERE request_id = {id:String} ORDER BY started_at",
+        id=answer.headers["X-Request-ID"],
+    )
+    assert [row["stage"] for row in stages] == ["guardrail", "denylist", "cache", "llm", "output", "cost"]
+
+
+def test_the_new_stage_ends_a_request(extended: System) -> None:
+    """As blocked, with its own code."""
+    answer = extended.chat("Tell me about Project Osprey.")
+    assert "denylist" in answer.text
+    row = extended.row(answer.headers["X-Request-ID"])
+    assert (row["status"], row["error_code"]) == ("blocked", "denylist")
+
+
+def test_the_live_page_shows_its_consumer_group(extended: System) -> None:
+    """With nobody asked to name it there: the lags are those of every row."""
+
+    def groups() -> dict[str, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {extended.endpoints.admin_key}"}
+        page = httpx.get(f"{extended.endpoints.analytics}/v1/analytics/live", headers=headers, timeout=30)
+        return {each["stage"]: each for each in page.json().get("topics", ())}
+
+    found = wait_for(lambda: groups().get("denylist"), 30)
+    assert (found["topic"], found["members"]) == ("llm.screened.v1", 1)
+
+
+def test_a_request_that_died_of_an_outage_is_replayed_to_its_answer(extended: System) -> None:
     """Redis hangs, the request is given up, Redis is back, the operator replays: the answer comes."""
-    impatient = own.running(IMPATIENT)
     request_id = uuid.uuid4().hex
-    redis = impatient.process("redis").pid
+    redis = extended.process("redis").pid
     assert redis is not None
     os.kill(redis, signal.SIGSTOP)
     try:
-        ask(impatient, request_id)
-        letter = letter_of(impatient, request_id)
+        ask(extended, request_id)
+        letter = letter_of(extended, request_id)
     finally:
         os.kill(redis, signal.SIGCONT)
-    eventually(lambda: [each["status"] for each in replies(impatient, request_id)] == ["failed"])
+    eventually(lambda: [each["status"] for each in replies(extended, request_id)] == ["failed"])
     assert (letter["stage"], letter["exception"]) == ("guardrail", "StoreUnavailable")
-    dlq(impatient, "replay", letter["id"], "--reason", "redis is back")
+    dlq(extended, "replay", letter["id"], "--reason", "redis is back")
     answered = eventually(
-        lambda: [each for each in replies(impatient, request_id) if each["status"] == "answered"]
+        lambda: [each for each in replies(extended, request_id) if each["status"] == "answered"]
     )
     assert [each.get("replay") for each in answered] == [1]
-    eventually(lambda: impatient.row(request_id)["status"] == "answered")
+    eventually(lambda: extended.row(request_id)["status"] == "answered")

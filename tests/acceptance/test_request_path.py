@@ -4,7 +4,6 @@ import json
 import uuid
 from decimal import Decimal
 
-import openai
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -53,47 +52,6 @@ def test_the_sum_of_costs_is_the_providers_invoice(healthy: System) -> None:
     assert {call["call_id"]: Decimal(call["cost_usd"]) for call in calls} == {
         call["call_id"]: billed[call["call_id"]] for call in calls
     }
-
-
-def test_the_unmodified_openai_client(healthy: System) -> None:
-    """The official client chats, streams, and turns our errors into its exceptions."""
-    url = f"{healthy.endpoints.ingest}/v1"
-    with (
-        openai.OpenAI(base_url=url, api_key=healthy.endpoints.api_key) as client,
-        openai.OpenAI(base_url=url, api_key="wrong") as stranger,
-    ):
-        converse(healthy, client, stranger)
-
-
-def converse(healthy: System, client: openai.OpenAI, stranger: openai.OpenAI) -> None:
-    messages = [{"role": "user", "content": unique("Name three kinds of water wheels.")}]
-    whole = client.chat.completions.create(model="gpt-4o-mini", messages=messages)
-    assert whole.choices[0].message.content
-    assert whole.choices[0].finish_reason == "stop"
-    assert whole.usage.completion_tokens > 0
-
-    messages = [{"role": "user", "content": unique("Name three kinds of mills.")}]
-    stream = client.chat.completions.create(
-        model="gpt-4o-mini", messages=messages, stream=True, stream_options={"include_usage": True}
-    )
-    chunks = list(stream)
-    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert text
-    assert chunks[-1].usage.completion_tokens > 0
-    row = healthy.row(healthy_request_id(chunks[0].id))
-    assert row["stream"] is True or row["stream"] == 1
-
-    with pytest.raises(openai.NotFoundError, match="does not exist"):
-        client.chat.completions.create(model="gpt-99", messages=messages)
-    with pytest.raises(openai.BadRequestError):
-        client.chat.completions.create(model="gpt-4o-mini", messages=[])
-    with pytest.raises(openai.AuthenticationError):
-        stranger.chat.completions.create(model="gpt-4o-mini", messages=messages)
-
-
-def healthy_request_id(completion_id: str) -> str:
-    """Return the request id inside OpenAI's completion id."""
-    return completion_id.removeprefix("chatcmpl-")
 
 
 def test_a_native_stream_is_the_whole_answer(healthy: System) -> None:

@@ -12,7 +12,7 @@ from analytics.schema.migrate import create_database
 from streams.errors import ClickHouseUnavailable
 from streams.kafka.topic_admin import create_topics
 from tests.analytics.broker import Broker
-from tests.databases import apply_schema
+from tests.databases import fresh_database
 
 
 @pytest.fixture
@@ -64,10 +64,22 @@ async def empty(clickhouse_url: str, database: str) -> AsyncIterator[ClickHouse]
 
 
 @pytest.fixture
-async def clickhouse(empty: ClickHouse) -> ClickHouse:
+async def schema(clickhouse_url: str) -> AsyncIterator[tuple[str, ClickHouse]]:
+    """A database with the whole schema and no rows: its name, and a connection to it."""
+    async with fresh_database(clickhouse_url, "test") as made:
+        yield made
+
+
+@pytest.fixture
+def clickhouse(schema: tuple[str, ClickHouse]) -> ClickHouse:
     """A connection to a database with the whole schema."""
-    await apply_schema(empty)
-    return empty
+    return schema[1]
+
+
+@pytest.fixture
+def schema_database(schema: tuple[str, ClickHouse]) -> str:
+    """The name of the database that `clickhouse` is connected to."""
+    return schema[0]
 
 
 @pytest.fixture

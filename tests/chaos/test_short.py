@@ -13,7 +13,7 @@ from bench.chaos.system import System
 SEED = 7
 OPTIONS = Options(
     seed=SEED,
-    duration_s=80.0,
+    duration_s=72.0,
     rate=10.0,
     target=200,
     latency_s=(8.0, 16.0),

@@ -62,22 +62,24 @@ def _needed(catalogue: Catalogue, name: str) -> dict[str, str]:
 
 
 async def test_the_whole_catalogue_in_every_format(reader: AnalystReader) -> None:
-    """Each query runs as the reader, within one tenant, and returns the columns that it documents."""
+    """Each query runs as the reader, within one tenant, and returns the columns that it documents.
+
+    In CSV it does so below.
+    """
     catalogue = Catalogue.load()
     async with client_of(app_of(catalogue, reader)) as client:
         for name in catalogue.names():
             columns = [column.name for column in catalogue.get(name).columns]
             found = {}
-            for form in ("json", "csv", "arrow"):
+            for form in ("json", "arrow"):
                 parameters = {**_needed(catalogue, name), "format": form}
                 response = await client.get(f"/v1/analytics/queries/{name}/rows", params=parameters)
                 assert response.status_code == 200, (name, response.text)
                 found[form] = response
-            lines = list(csv.reader(io.StringIO(found["csv"].text)))
             table = pyarrow.ipc.open_stream(found["arrow"].content).read_all()
             rows = msgspec.json.decode(found["json"].content)["rows"]
-            assert lines[0] == table.column_names == columns, name
-            assert len(lines) - 1 == table.num_rows == len(rows), name
+            assert table.column_names == columns, name
+            assert table.num_rows == len(rows), name
             assert all(list(row) == columns for row in rows), name
 
 
@@ -90,6 +92,8 @@ async def test_no_query_shows_anything_of_another_tenant(reader: AnalystReader) 
                 f"/v1/analytics/queries/{name}/rows", params={**_needed(catalogue, name), "format": "csv"}
             )
             assert response.status_code == 200, (name, response.text)
+            columns = [column.name for column in catalogue.get(name).columns]
+            assert next(csv.reader(io.StringIO(response.text))) == columns, name
             body = response.text.partition("\n")[2]
             assert not [word for word in ("acme", "ann", "bob") if word in body.split(",")], name
             assert '"acme' not in body, name

@@ -197,13 +197,13 @@ async def test_a_full_room_stops_reading_and_loses_nothing(stand: Stand) -> None
 
 
 async def test_an_outage_of_clickhouse_is_waited_out(
-    stand: Stand, clickhouse_url: str, database: str
+    stand: Stand, clickhouse_url: str, schema_database: str
 ) -> None:
     """It is said, nothing is given up or committed past, and afterwards it is all there."""
     await store(stand.clickhouse, [make_log(f"r-{number}") for number in range(30)])
     status = FeedbackStatus()
     async with Proxy(clickhouse_url) as proxy:
-        connection = ClickHouse(proxy.url, database=database, timeout_s=5)
+        connection = ClickHouse(proxy.url, database=schema_database, timeout_s=5)
         async with running(stand.reader(status=status, clickhouse=connection, wait_s=1)):
             await stand.say(f"r-{number}" for number in range(10))
             await until(lambda: status.scores == 10)

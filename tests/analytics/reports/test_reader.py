@@ -74,9 +74,11 @@ async def reason(reader: AnalystReader, sql: str, **fields: Any) -> Reason:
 
 
 @pytest.fixture
-async def reader(clickhouse: ClickHouse, clickhouse_url: str, database: str) -> AsyncIterator[AnalystReader]:
+async def reader(
+    clickhouse: ClickHouse, clickhouse_url: str, schema_database: str
+) -> AsyncIterator[AnalystReader]:
     """A reader of a database with the whole schema."""
-    connected = reader_of(reader_url(clickhouse_url, database), database)
+    connected = reader_of(reader_url(clickhouse_url, schema_database), schema_database)
     yield connected
     await connected.close()
 
@@ -99,10 +101,10 @@ async def test_a_clickhouse_that_is_away_is_said_to_be() -> None:
 
 @pytest.mark.integration
 async def test_a_user_who_can_write_is_never_asked(
-    clickhouse: ClickHouse, clickhouse_url: str, database: str
+    clickhouse: ClickHouse, clickhouse_url: str, schema_database: str
 ) -> None:
     """By mistake the writing user's URL is given: not even a harmless question goes through it."""
-    reader = reader_of(clickhouse_url, database)
+    reader = reader_of(clickhouse_url, schema_database)
     assert await reason(reader, "SELECT count() FROM requests") is Reason.MISCONFIGURED
     assert await reason(reader, "DROP TABLE requests_raw") is Reason.MISCONFIGURED
     await reader.close()

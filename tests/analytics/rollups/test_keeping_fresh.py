@@ -84,13 +84,13 @@ async def test_it_keeps_the_rollups_fresh(clickhouse: ClickHouse) -> None:
 
 @pytest.mark.integration
 async def test_it_survives_an_outage_and_says_so(
-    clickhouse_url: str, clickhouse: ClickHouse, database: str
+    clickhouse_url: str, clickhouse: ClickHouse, schema_database: str
 ) -> None:
     """While ClickHouse is away it tries again; once it is back everything is put right."""
     status = SinkStatus()
     logs = some_logs(3)
     async with asyncio.timeout(90), Proxy(clickhouse_url) as proxy:
-        through = ClickHouse(proxy.url, database=database, timeout_s=5)
+        through = ClickHouse(proxy.url, database=schema_database, timeout_s=5)
         async with running(through, status):
             await until(lambda: status.rollups.last_run_at is not None)
             await proxy.cut()

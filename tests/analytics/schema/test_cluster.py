@@ -100,10 +100,10 @@ async def test_a_cluster_that_the_server_does_not_know_is_refused(clickhouse_url
 
 @pytest.mark.integration
 async def test_tables_of_one_server_do_not_become_a_clusters(
-    clickhouse: ClickHouse, clickhouse_url: str, database: str
+    clickhouse: ClickHouse, clickhouse_url: str, schema_database: str
 ) -> None:
     """They would stay where they are, and the other replicas have none. Nothing is changed."""
-    clustered = ClickHouse(clickhouse_url, database=database, timeout_s=30, cluster="main")
+    clustered = ClickHouse(clickhouse_url, database=schema_database, timeout_s=30, cluster="main")
     with pytest.raises(ConfigurationError, match="has the tables of one server"):
         await SchemaRunner(clustered, load_migrations()).apply()
     await clustered.close()

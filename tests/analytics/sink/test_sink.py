@@ -287,13 +287,13 @@ async def test_a_record_too_large_for_a_dead_letter_ends_no_sink(stand: Stand) -
 
 
 async def test_an_outage_of_clickhouse_is_waited_out(
-    stand: Stand, clickhouse_url: str, database: str
+    stand: Stand, clickhouse_url: str, schema_database: str
 ) -> None:
     """Health says it, the sink stays in its group with bounded memory, and catches up afterwards."""
     status = SinkStatus()
     limits = stand.config(rows=100)
     async with Proxy(clickhouse_url) as proxy:
-        connection = ClickHouse(proxy.url, database=database, timeout_s=5)
+        connection = ClickHouse(proxy.url, database=schema_database, timeout_s=5)
         sink = Sink(limits, BatchWriter(connection, stand.publisher, status), status)
         async with running(sink):
             status.schema.set()

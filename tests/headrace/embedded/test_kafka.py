@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,70 +78,100 @@ def kill(kafka: EmbeddedKafka) -> None:
     until(lambda: not kafka.running)
 
 
-@pytest.mark.integration
-async def test_acknowledged_records_survive_kill_9_and_a_move(tmp_path: Path, make: MakeKafka) -> None:
-    """Killed, started again on its ports, stopped, started elsewhere: topics, records, offsets are there."""
-    first = make(tmp_path)
-    progress: list[str] = []
-    first.start(progress.append)
-    assert progress[-1] == f"starting kafka on {first.endpoint}"
-    cluster = (tmp_path / "topics" / "meta.properties").read_text()
-    ports, values = first.ports, [b"%03d" % number for number in range(100)]
-    await produce(first.endpoint, "t", values)
-    assert await consume(first.endpoint, "t", 100, "g") == values
+@pytest.fixture(scope="module")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """A Kafka for this file: each start takes ten seconds of processor time."""
+    part = EmbeddedKafka(tmp_path_factory.mktemp("kafka"))
+    yield part
+    part.stop()
 
-    kill(first)
-    assert first.poll() == 128 + signal.SIGKILL
-    first.start()
-    assert first.ports == ports
-    assert await consume(first.endpoint, "t", 100, "another") == values
-    pid = first.pid
-    first.stop()
+
+@pytest.fixture
+def running(kafka: EmbeddedKafka) -> EmbeddedKafka:
+    """It, running."""
+    if not kafka.running:
+        kafka.start()
+    return kafka
+
+
+VALUES = [b"%03d" % number for number in range(100)]
+
+
+@pytest.fixture
+async def topic(running: EmbeddedKafka) -> str:
+    """A topic of the test's own, with a hundred acknowledged records."""
+    name = f"t-{uuid.uuid4().hex}"
+    await produce(running.endpoint, name, VALUES)
+    return name
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("impatient")
+def test_a_folder_in_use_and_a_port_in_use_are_named(
+    running: EmbeddedKafka, tmp_path: Path, make: MakeKafka
+) -> None:
+    """A second Kafka on the same folder or port is refused, and the first goes on."""
+    with pytest.raises(EmbeddedError, match="headrace down"):
+        make(running.data_dir).start()
+    with pytest.raises(PortInUse, match="HEADRACE_EMBEDDED_KAFKA_PORT"):
+        make(tmp_path, port=running.port).start()
+    with pytest.raises(EmbeddedError, match="runs already"):
+        running.start()
+    assert serves_metadata(running.port)
+
+
+@pytest.mark.integration
+async def test_acknowledged_records_survive_kill_9(running: EmbeddedKafka, topic: str) -> None:
+    """Killed, and started again on its ports: topics and records are there."""
+    ports = running.ports
+    kill(running)
+    assert running.poll() == 128 + signal.SIGKILL
+    progress: list[str] = []
+    running.start(progress.append)
+    assert progress[-1] == f"starting kafka on {running.endpoint}"
+    assert running.ports == ports
+    assert await consume(running.endpoint, topic, 100, "another") == VALUES
+
+
+@pytest.mark.integration
+async def test_acknowledged_records_survive_a_move(
+    running: EmbeddedKafka, topic: str, make: MakeKafka
+) -> None:
+    """Stopped, and started elsewhere: topics, records, offsets and the cluster's identity are there."""
+    identity = running.data_dir / "topics" / "meta.properties"
+    cluster, former, pid = identity.read_text(), running.endpoint, running.pid
+    assert await consume(former, topic, 100, "g") == VALUES
+    running.stop()
     assert pid is not None
     assert gone(pid)
 
-    second = make(tmp_path, port=free_port())
+    second = make(running.data_dir, port=free_port())
     second.start()
-    assert second.endpoint != first.endpoint
+    assert second.endpoint != former
     assert set(second.ports) == {"client", "controller"}
-    assert (tmp_path / "topics" / "meta.properties").read_text() == cluster
-    assert await consume(second.endpoint, "t", 100, "a third") == values
-    await produce_more(second.endpoint)
-    assert await consume(second.endpoint, "t", 1, "g") == [b"d"]
+    assert identity.read_text() == cluster
+    assert await consume(second.endpoint, topic, 100, "a third") == VALUES
+    await produce_more(second.endpoint, topic)
+    assert await consume(second.endpoint, topic, 1, "g") == [b"d"]
 
 
-async def produce_more(endpoint: str) -> None:
-    """One more record to the topic that exists."""
+async def produce_more(endpoint: str, topic: str) -> None:
+    """One more record to a topic that exists."""
     producer = AIOKafkaProducer(bootstrap_servers=endpoint)
     await producer.start()
     try:
-        await producer.send_and_wait("t", b"d")
+        await producer.send_and_wait(topic, b"d")
     finally:
         await producer.stop()
 
 
 @pytest.mark.integration
-@pytest.mark.usefixtures("impatient")
-def test_a_folder_in_use_and_a_port_in_use_are_named(tmp_path: Path, make: MakeKafka) -> None:
-    """A second Kafka on the same folder or port is refused, and the first goes on."""
-    kafka = make(tmp_path / "a")
-    kafka.start()
-    with pytest.raises(EmbeddedError, match="headrace down"):
-        make(tmp_path / "a").start()
-    with pytest.raises(PortInUse, match="HEADRACE_EMBEDDED_KAFKA_PORT"):
-        make(tmp_path / "b", port=kafka.port).start()
-    with pytest.raises(EmbeddedError, match="runs already"):
-        kafka.start()
-    assert serves_metadata(kafka.port)
-
-
-@pytest.mark.integration
-async def test_a_damaged_folder_is_named_with_what_to_do(tmp_path: Path, make: MakeKafka) -> None:
+@pytest.mark.usefixtures("topic")
+async def test_a_damaged_folder_is_named_with_what_to_do(
+    running: EmbeddedKafka, tmp_path: Path, make: MakeKafka
+) -> None:
     """Damage ends in an error about the folder; never in a broker that silently forgot its topics."""
-    whole = make(tmp_path / "whole")
-    whole.start()
-    await produce(whole.endpoint, "t", [b"a"])
-    whole.stop()
+    running.stop()
 
     def no_identity(topics: Path) -> None:
         (topics / "meta.properties").unlink()
@@ -156,7 +187,7 @@ async def test_a_damaged_folder_is_named_with_what_to_do(tmp_path: Path, make: M
 
     for damage in (no_identity, garbled_identity, no_metadata, garbled_quorum):
         folder = tmp_path / damage.__name__
-        shutil.copytree(whole.data_dir, folder)
+        shutil.copytree(running.data_dir, folder)
         damage(folder / "topics")
         with pytest.raises(DataCorrupt, match="move it away") as caught:
             make(folder).start()
