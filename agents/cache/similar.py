@@ -20,17 +20,6 @@ from streams.events import CacheSlot
 STATIC_THRESHOLD = 0.70
 
 
-class Nearest(msgspec.Struct, frozen=True, kw_only=True):
-    """The candidate with the highest cosine, and the slot with the question's embedding.
-
-    Both `cosine` and `answer` are None where no candidate was left to compare.
-    """
-
-    slot: CacheSlot
-    cosine: float | None = None
-    answer: CachedAnswer | None = None
-
-
 class SimilarQuestions:
     """Finds the nearest question among candidates. Raises `TransientFault` where Redis or MiniLM fails."""
 
@@ -51,21 +40,21 @@ class SimilarQuestions:
         slot: CacheSlot,
         found: Sequence[CacheCandidate],
         may_serve: Callable[[CachedAnswer], bool],
-    ) -> Nearest:
-        """Return the nearest of what was found whose answer may be given: `may_serve` and the veto agree."""
+    ) -> tuple[CacheSlot, float, CachedAnswer] | None:
+        """Return the nearest of what was found whose answer may be given: `may_serve` and the veto agree.
+
+        Its cosine and answer come with the slot, which then has the question's embedding.
+        """
         candidates = [
             each for each in found if may_serve(each.answer) and veto(slot.text, each.answer.text) is None
         ]
         if not candidates:
-            return Nearest(slot=slot)
+            return None
         asked, vectors = await self._embedded(slot, candidates)
         cosines = vectors @ asked
         best = int(cosines.argmax())
-        return Nearest(
-            slot=msgspec.structs.replace(slot, vector=_packed(asked)),
-            cosine=round(float(cosines[best]), 6),
-            answer=candidates[best].answer,
-        )
+        slot = msgspec.structs.replace(slot, vector=_packed(asked))
+        return slot, round(float(cosines[best]), 6), candidates[best].answer
 
     async def _embedded(
         self, slot: CacheSlot, candidates: Sequence[CacheCandidate]

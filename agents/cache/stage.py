@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 import structlog
@@ -163,19 +164,18 @@ class CacheStage:
             if found.exact is not None and self._is_fresh(found.exact, wanted.max_age_s):
                 lookup = self._found(CacheKind.EXACT, 1.0, found.exact)
                 return _LookedUp(slot=slot, lookup=lookup, answer=found.exact)
-            if self._similar is None or not found.similar:
-                return _LookedUp(slot=slot, lookup=missed, miss_noted=found.missed)
-            nearest = await self._similar.nearest(
-                slot, found.similar, lambda each: self._is_fresh(each, wanted.max_age_s)
-            )
+            may_serve = partial(self._is_fresh, max_age_s=wanted.max_age_s)
+            nearest = await self._similar.nearest(slot, found.similar, may_serve) if self._similar else None
         except TransientFault as fault:
             log.warning("cache.unavailable", error=str(fault))
             return _LookedUp(slot=slot, lookup=missed)
-        cosine, answer = nearest.cosine, nearest.answer
-        if answer is not None and cosine is not None and cosine >= self._settings.threshold:
+        if nearest is None:
+            return _LookedUp(slot=slot, lookup=missed, miss_noted=found.missed)
+        slot, cosine, answer = nearest
+        if cosine >= self._settings.threshold:
             lookup = self._found(CacheKind.SEMANTIC, cosine, answer)
-            return _LookedUp(slot=nearest.slot, lookup=lookup, answer=answer)
-        return _LookedUp(slot=nearest.slot, lookup=msgspec.structs.replace(missed, similarity=cosine))
+            return _LookedUp(slot=slot, lookup=lookup, answer=answer)
+        return _LookedUp(slot=slot, lookup=msgspec.structs.replace(missed, similarity=cosine))
 
     def _found(self, kind: CacheKind, similarity: float, answer: CachedAnswer) -> CacheLookup:
         return CacheLookup(

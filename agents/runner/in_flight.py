@@ -71,7 +71,7 @@ class RecordWork:
         self.allowed_s = max(self.allowed_s, seconds)
 
 
-class RecordCounts(msgspec.Struct, frozen=True, kw_only=True):
+class RecordCounts(msgspec.Struct, kw_only=True):
     """How many records came to which end since the process began."""
 
     acked: int = 0
@@ -100,13 +100,10 @@ class ConsumerProgress:
     def end(self, work: RecordWork, *, acked: bool) -> None:
         """Note that the work is over: its record was acknowledged, or handed back to be delivered again."""
         del self._in_flight[id(work)]
-        counts = self.counts
-        self.counts = RecordCounts(
-            acked=counts.acked + acked,
-            put_aside=counts.put_aside + work.put_aside,
-            dead_letters=counts.dead_letters + work.is_dead,
-            handed_back=counts.handed_back + (not acked),
-        )
+        self.counts.acked += acked
+        self.counts.put_aside += work.put_aside
+        self.counts.dead_letters += work.is_dead
+        self.counts.handed_back += not acked
         if acked:
             self.last_ack_at = self._now()
 

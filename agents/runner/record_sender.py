@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -91,6 +92,7 @@ class UnsentRecord(msgspec.Struct, frozen=True):
     fault: Undeliverable
 
 
+@dataclass(eq=False)
 class RecordSender:
     """Sends records for one stage until the broker has acknowledged them, past any deadline.
 
@@ -98,22 +100,14 @@ class RecordSender:
     sync, may never be mended.
     """
 
-    def __init__(
-        self,
-        publisher: RecordPublisher,
-        *,
-        stage: str,
-        sleep: Sleep = asyncio.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._publisher = publisher
-        self._stage = stage
-        self._sleep = sleep
-        self._monotonic = monotonic
+    publisher: RecordPublisher
+    stage: str
+    sleep: Sleep = asyncio.sleep
+    monotonic: Callable[[], float] = time.monotonic
 
     async def send_all(self, emits: Sequence[Emit]) -> list[UnsentRecord]:
         """Send until each is acknowledged. Return those that no retry can help."""
-        waiting, lost, tries, began_s = list(emits), list[UnsentRecord](), 0, self._monotonic()
+        waiting, lost, tries, began_s = list(emits), list[UnsentRecord](), 0, self.monotonic()
         while waiting:
             pairs = list(zip(waiting, await self._publish(waiting), strict=True))
             lost += [UnsentRecord(emit, each) for emit, each in pairs if isinstance(each, Undeliverable)]
@@ -121,8 +115,8 @@ class RecordSender:
             waiting = [emit for emit, _ in failed]
             if failed:
                 tries += 1
-                log.warning("stage.send_failed", stage=self._stage, tries=tries, error=str(failed[0][1]))
-                if self._monotonic() - began_s >= FOREIGN_TIMEOUT_S:
+                log.warning("stage.send_failed", stage=self.stage, tries=tries, error=str(failed[0][1]))
+                if self.monotonic() - began_s >= FOREIGN_TIMEOUT_S:
                     lost += [
                         UnsentRecord(emit, _unavailable(emit, each))
                         for emit, each in failed
@@ -130,7 +124,7 @@ class RecordSender:
                     ]
                     waiting = [emit for emit in waiting if not is_foreign(emit)]
             if waiting:
-                await self._sleep(_BACKOFF.wait_s(tries))
+                await self.sleep(_BACKOFF.wait_s(tries))
         return lost
 
     async def _publish(self, emits: Sequence[Emit]) -> Sequence[TransientFault | Undeliverable | None]:
@@ -141,7 +135,7 @@ class RecordSender:
 
     async def _fault_of(self, emit: Emit) -> TransientFault | Undeliverable | None:
         try:
-            await self._publisher.publish(emit)
+            await self.publisher.publish(emit)
         except (TransientFault, Undeliverable) as fault:
             return fault
         return None

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,32 +53,25 @@ class StageDecision(msgspec.Struct, frozen=True, kw_only=True):
     is_dead: bool = False
 
 
+@dataclass(eq=False)
 class StageHandler:
     """Lets a stage handle records, and decides what becomes of those that it cannot handle.
 
     `knows` tells whether a request of an id was accepted; without it nobody can tell.
     """
 
-    def __init__(
-        self,
-        stage: Stage[Any],
-        dead_letters: DeadLetters,
-        *,
-        retry: RecordRetryPolicy,
-        default_deadline_ms: int,
-        knows: Callable[[str], Awaitable[bool]] | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self.stage = stage
-        self._name = stage.spec.name
-        self._source = stage.spec.source
-        self._dead_letters = dead_letters
-        self.retry = retry
-        self._default_deadline_ms = default_deadline_ms
-        self._knows = knows
-        self.clock = clock
-        self.sleep = sleep
+    stage: Stage[Any]
+    dead_letters: DeadLetters
+    _: KW_ONLY
+    retry: RecordRetryPolicy
+    default_deadline_ms: int
+    knows: Callable[[str], Awaitable[bool]] | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Sleep = asyncio.sleep
+
+    def __post_init__(self) -> None:
+        """Take what every record needs."""
+        self._name, self._source = self.stage.spec.name, self.stage.spec.source
 
     async def decide(self, record: Record, work: RecordWork) -> StageDecision:
         """Return what becomes of a record. Neither the record nor the stage can make it fail.
@@ -97,7 +91,7 @@ class StageHandler:
             return await self._undecodable(record, fault)
         delivery: Delivery[Any] = Delivery(event=event, record=record)
         try:
-            event = with_replay(event, record, default_deadline_ms=self._default_deadline_ms)
+            event = with_replay(event, record, default_deadline_ms=self.default_deadline_ms)
             delivery = Delivery(event=event, record=record)
             return await self._handle_in_time(delivery, work)
         except InputError as fault:
@@ -133,7 +127,7 @@ class StageHandler:
 
     def dead(self, record: Record, event: Event | None, fault: BaseException) -> StageDecision:
         """Return the record's dead letter, and what tells its sender."""
-        emits = self._dead_letters.make(record, event, stage=self._name, fault=fault)
+        emits = self.dead_letters.make(record, event, stage=self._name, fault=fault)
         return StageDecision(emits=emits, event=event, is_dead=True)
 
     async def dead_with_spend(self, delivery: Delivery[Any], fault: BaseException) -> StageDecision:
@@ -169,7 +163,7 @@ class StageHandler:
                 case GiveUp():
                     log.warning("stage.gave_up", stage=self._name, at=record.place, error=str(fault))
                     event = await self._with_calls(delivery, fault)
-                    told = self._dead_letters.give_up(record, event, stage=self._name, fault=fault)
+                    told = self.dead_letters.give_up(record, event, stage=self._name, fault=fault)
                     return StageDecision(emits=told, event=event)
                 case MakeDeadLetter():
                     log.warning("stage.retries_used_up", stage=self._name, at=record.place)
@@ -200,7 +194,7 @@ class StageHandler:
 
     async def _is_known(self, request_id: str) -> bool:
         try:
-            return self._knows is not None and await self._knows(request_id)
+            return self.knows is not None and await self.knows(request_id)
         except TransientFault:
             return False
 
@@ -209,7 +203,7 @@ class StageHandler:
         if envelope is not None:
             deadline: datetime = envelope.deadline_at
             return deadline
-        return deadline_of(delivery.record, delivery.event, default_deadline_ms=self._default_deadline_ms)
+        return deadline_of(delivery.record, delivery.event, default_deadline_ms=self.default_deadline_ms)
 
     def _log_input_fault(self, what: str, record: Record, fault: InputError) -> None:
         """Log a sender's mistake in the words that the sender reads: without personal data."""
