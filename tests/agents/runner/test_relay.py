@@ -167,7 +167,7 @@ async def test_a_broker_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPat
         slept.append(seconds)
 
     relaying = Relaying(refuse=lambda emit, tries: KafkaUnavailable("away") if tries < 4 else None)
-    relaying.relay._sender._sleep = sleep
+    relaying.relay._sender.sleep = sleep
     done, _ = await relaying(waiting())
     assert (done, len(relaying.sends.sent), len(slept)) == (True, 1, 3)
 
