@@ -90,7 +90,7 @@ _MAX_TASKS = 10_000
 
 
 class DetachedTasks:
-    """Tasks that no request waits for. Each ends itself within `timeout_s`, and so does `close`."""
+    """Tasks beside the HTTP requests. Each ends itself within `timeout_s`, and so does `close`."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self.timeout_s = timeout_s

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 from uuid import uuid4
@@ -69,16 +69,36 @@ async def fresh_database(url: str, prefix: str) -> AsyncIterator[tuple[str, Clic
         prefix: what its name begins with, if one is made.
     """
     free = _free.setdefault(url, [])
-    name, made = free.pop() if free else await _make(url, prefix)
-    connection = ClickHouse(url, database=name, timeout_s=_TIMEOUT_S)
+    while True:
+        name, made = free.pop() if free else await _make(url, prefix)
+        connection = ClickHouse(url, database=name, timeout_s=_TIMEOUT_S)
+        # What the test before has left running may have written once more.
+        if not any(_rows_of_tests(await connection.query(_TABLES))):
+            break
+        await _drop(connection, name)
     try:
         yield name, connection
     finally:
-        if await _emptied(connection, made):
+        try:
+            emptied = await _emptied(connection, made)
+        except BaseException:
+            await connection.close()
+            raise
+        if emptied:
             free.append((name, made))
+            await connection.close()
         else:
-            await connection.execute(f"DROP DATABASE IF EXISTS {name} SYNC")
-        await connection.close()
+            await _drop(connection, name)
+
+
+def _rows_of_tests(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the tables that have rows, but for the list of migrations."""
+    return (row["name"] for row in tables if row["rows"] and row["name"] != "schema_migrations")
+
+
+async def _drop(connection: ClickHouse, name: str) -> None:
+    await connection.execute(f"DROP DATABASE IF EXISTS {name} SYNC")
+    await connection.close()
 
 
 async def _make(url: str, prefix: str) -> tuple[str, Schema]:
@@ -99,9 +119,8 @@ async def _emptied(connection: ClickHouse, made: Schema) -> bool:
     [changes] = await connection.query(_CHANGES)
     if {row["name"]: row["made_by"] for row in tables} != made or changes["n"]:
         return False
-    for row in tables:
-        if row["rows"] and row["name"] != "schema_migrations":
-            await connection.execute(f"TRUNCATE TABLE {row['name']} SYNC")
+    for table in _rows_of_tests(tables):
+        await connection.execute(f"TRUNCATE TABLE {table} SYNC")
     return True
 
 

@@ -160,7 +160,9 @@ class CacheStage:
                 slot = self._similar.with_static_vector(slot)
             if not wanted.read:
                 return _LookedUp(slot=slot, lookup=missed)
-            found = await self._cache.look_up(slot, asker=asker, least=STATIC_THRESHOLD)
+            found = await self._cache.look_up(
+                slot, asker=asker, least=STATIC_THRESHOLD, any_age=wanted.max_age_s is None
+            )
             if found.exact is not None and self._is_fresh(found.exact, wanted.max_age_s):
                 lookup = self._found(CacheKind.EXACT, 1.0, found.exact)
                 return _LookedUp(slot=slot, lookup=lookup, answer=found.exact)

@@ -81,7 +81,7 @@ vandaag|momenteel|op dit moment|vanavond|vanmorgen|gisteren|(deze|volgende|vorig
 dit (jaar|weekend)
 hoe laat|welke dag|het weer|weerbericht|wisselkoers|aandelenkoers|nieuws|huidige|actuele
 сегодня|сейчас|завтра|вчера|погода|новости|который час|курс (доллара|евро|валют\w*)
-dzisiaj|dziś|teraz|jutro|wczoraj|pogoda|bugün|şimdi|yarın|hava durumu
+dzisiaj|dziś|teraz|jutro|wczoraj|pogoda|bugün|şimdi|yar[ıi]n|hava durumu
 сьогодні|зараз|вчора|новини|dnes|dneska|teď|zítra|včera|počasí|astăzi|acum|mâine|vremea
 σήμερα|τώρα|αύριο|ο καιρός
 idag|i dag|i kväll|imorgon|i morgen|i går|igår|just nu|lige nu|akkurat nå|vädret|været|vejret|nyheter|nyheder
@@ -125,6 +125,7 @@ def _by_initial(words: str) -> str:
             alternatives.append("")
         else:
             alternatives[-1] += char
+    assert depth == 0, "a bracket in a character class is written as \\x28 or \\x29"  # noqa: S101
     rests: defaultdict[str, list[str]] = defaultdict(list)
     for each in alternatives:
         initial = each[0] if each[0].isalpha() and each[1] not in "?*+{" else ""
@@ -139,7 +140,8 @@ def depends_on_time(text: str) -> bool:
     """Whether a text has words by which its answer may be another one at another time."""
     if len(text) > 2 * _END_CHARS:
         text = f"{text[:_END_CHARS]}\n{text[-_END_CHARS:]}"
-    return _SIGNS.search(" ".join(text.lower().replace("’", "'").split())) is not None
+    text = text.replace("İ", "i").lower().replace("’", "'")
+    return _SIGNS.search(" ".join(text.split())) is not None
 
 
 _NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,16 +23,12 @@ from streams import events, pipeline
 from streams.errors import TransientFault
 from streams.events import CacheSlot, Completed, Completion, Envelope, ErrorInfo, Status
 from streams.publisher import Emit
-from streams.tasks import DetachedTasks
 
 #: The text that the user gets instead of a blocked answer.
 BLOCKED_ANSWER = "I cannot provide that response as it was flagged by our safety system."
 
 #: Paths that stay as they are: the tool's result names the call by its id.
 _KEPT = frozenset({"tool_calls[].id"})
-
-#: How long a worker that stops waits for the answers that are on their way to the cache.
-_WRITE_TIMEOUT_S = 5.0
 
 ToolCalls = tuple[dict[str, Any], ...]
 
@@ -50,14 +46,6 @@ class OutputStage:
     _: KW_ONLY
     policy: OutputPolicy = DEFAULT_POLICY
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    #: An answer is written to the cache beside its way on: nobody waits for it.
-    _writes: DetachedTasks = field(
-        default_factory=lambda: DetachedTasks(timeout_s=_WRITE_TIMEOUT_S), init=False
-    )
-
-    async def aclose(self) -> None:
-        """Wait for the answers that are on their way to the cache."""
-        await self._writes.close()
 
     async def handle(self, delivery: Delivery[Completed]) -> Sequence[Emit]:
         """Return the outcome: answered, blocked, or failed for its format."""
@@ -81,7 +69,7 @@ class OutputStage:
         if problem is not None:
             return _malformed(envelope, completion, problem)
         if event.cache_slot is not None and _may_be_given_again(completion, found):
-            self._writes.start(self._remember(event.cache_slot, envelope, completion))
+            await self._remember(event.cache_slot, envelope, completion)
         return outcome_emits(envelope, Status.ANSWERED, completion=completion)
 
     async def delivered(self, delivery: Delivery[Completed]) -> None:
@@ -176,8 +164,6 @@ def _malformed(envelope: Envelope, completion: Completion, problem: str) -> Sequ
     )
 
 
-async def build(ports: WorkerPorts, resources: AsyncExitStack) -> OutputStage:
+async def build(ports: WorkerPorts, _: AsyncExitStack) -> OutputStage:
     """Return the stage."""
-    stage = OutputStage(ports.prompts, ports.cache, policy=OutputPolicy.from_settings(ports.settings))
-    resources.push_async_callback(stage.aclose)
-    return stage
+    return OutputStage(ports.prompts, ports.cache, policy=OutputPolicy.from_settings(ports.settings))

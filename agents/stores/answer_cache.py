@@ -42,10 +42,11 @@ _MISS_TTL_S = 24 * 3600
 # miss. A similar entry without an answer has expired: it leaves the vector set.
 _LOOK_UP = """
 local answer, missed, vectors = KEYS[1], KEYS[2], KEYS[3]
-local vector, most, least, prefix, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local vector, most, least, prefix = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local any_age, ttl = ARGV[5], ARGV[6]
 if redis.call('EXISTS', missed) == 1 then return {1, false, {}} end
 local exact = redis.call('GET', answer)
-if exact then return {0, exact, {}} end
+if exact and any_age == '1' then return {0, exact, {}} end
 local found, similar = {}, {}
 if vector ~= '' then
   found = redis.call('VSIM', vectors, 'FP32', vector, 'WITHSCORES', 'COUNT', most)
@@ -60,9 +61,9 @@ for place = 1, #found, 2 do
     redis.call('VREM', vectors, name)
   end
 end
-if #similar > 0 then return {0, false, similar} end
-redis.call('SET', missed, '', 'EX', ttl)
-return {1, false, {}}
+if exact or #similar > 0 then return {0, exact, similar} end
+local noted = redis.pcall('SET', missed, '', 'EX', ttl)
+return {noted.err and 0 or 1, false, {}}
 """
 
 # Takes entries out of an index and counts what is left. The index is one key: what it names leaves after it.
@@ -176,16 +177,19 @@ class AnswerCache:
         self._put: Any = self._redis.register_script(_PUT)
         self._shrink = self._redis.register_script(_SHRINK)
 
-    async def look_up(self, slot: CacheSlot, *, asker: str, least: float) -> CacheFinding:
+    async def look_up(
+        self, slot: CacheSlot, *, asker: str, least: float, any_age: bool = True
+    ) -> CacheFinding:
         """Return what may answer a question. Similar entries have a static cosine of at least `least`.
 
-        If there is nothing, the miss of this `asker` is noted in the same step. It finds nothing again then.
+        They are looked for where there is no exact answer, or it may be too old (not `any_age`). If there is
+        nothing, the miss of this `asker` is noted in the same step; from then on it finds nothing.
         """
         # A vector set scores (cosine + 1) / 2.
         near = [slot.static_vector or b"", _CANDIDATES, (least + 1) / 2, answer_key(slot.scope, "")]
         keys = [answer_key(slot.scope, slot.exact_key), _missed_key(asker), vectors_key(slot.scope)]
         with store_faults("reading the cache"):
-            missed, exact, similar = await self._look_up(keys=keys, args=[*near, _MISS_TTL_S])
+            missed, exact, similar = await self._look_up(keys=keys, args=[*near, int(any_age), _MISS_TTL_S])
         candidates = [
             CacheCandidate(
                 name=name.decode(),

@@ -21,12 +21,11 @@ from analytics.clickhouse import ClickHouse, TableExists
 from analytics.schema.cluster import create_staging
 from streams.errors import ClickHouseUnavailable
 
-#: A swap is five statements, of which hardly any takes its whole time.
-_STATEMENTS = 4
-_EXPIRY_S = _STATEMENTS * 30.0
-
-#: A swap takes milliseconds.
+#: A swap takes milliseconds, so nobody waits longer for its turn.
 _WAIT_S = 10.0
+#: From the creation of the table to its end as the day's partition.
+_STATEMENTS = 5
+_EXPIRY_S = _WAIT_S + _STATEMENTS * 30.0
 _POLL_S = 0.02
 
 _AGE = """
@@ -42,7 +41,7 @@ def swap_expiry_s(statement_s: float) -> float:
     The age counts from the table's creation, before it is filled; `statement_s` bounds each statement of any
     process that swaps into the rollup.
     """
-    return _STATEMENTS * statement_s
+    return _WAIT_S + _STATEMENTS * statement_s
 
 
 async def replace_day(

@@ -125,6 +125,8 @@ class Faults:
         """Wait for workers that join: nobody starts one again that finds no broker at its start."""
         while self._starting:
             worker = self._starting.pop()
+            if worker not in self._joined.values():
+                continue  # it has left already
             try:
                 await asyncio.to_thread(worker.wait_ready)
             except EmbeddedError as fault:

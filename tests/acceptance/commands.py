@@ -89,7 +89,7 @@ def _serve() -> None:
 
 
 def _become(request: dict[str, Any], main: Any) -> None:
-    """Turn this process into the command, and end it as Python ends."""
+    """Turn this process into the command, and end it with its status, without what runs at Python's exit."""
     status = 1
     try:
         os.chdir(request["cwd"])

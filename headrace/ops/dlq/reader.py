@@ -174,6 +174,8 @@ class DeadLetterReader:
             return charges
         spans = await self._topics.spans([LEDGER.name], since_ms=min(since_ms) - _REPEATS_WITHIN_MS)
         async for record in self._topics.records(spans):
+            if not self._auth.wrote(record):
+                continue  # there may be thousands, from before records were signed
             entry = own_event(record, LedgerEntry, self._auth, reader="dlq")
             if entry is None or entry.kind != "settle" or entry.request_id not in paying:
                 continue

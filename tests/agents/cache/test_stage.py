@@ -66,7 +66,6 @@ class Pipe:
             cache_slot=missed.cache_slot,
         )
         await self.output.handle(delivery(event, topic=COMPLETIONS))
-        await self.output.aclose()
 
 
 def words(pipe: Pipe) -> WordEmbedder:
@@ -233,6 +232,17 @@ async def test_an_answer_that_is_too_old_is_not_embedded(pipe: Pipe) -> None:
     pipe.now += timedelta(seconds=60)
     await pipe.ask(LONG.replace("why", "wherefore"), headrace_cache="max-age=59")
     assert words(pipe).calls == []
+
+
+async def test_an_exact_answer_that_is_too_old_does_not_hide_a_similar_one(pipe: Pipe) -> None:
+    """The neighbours are looked at where the sender bounds the age."""
+    await pipe.answer(await pipe.ask(LONG), "They hunt at dawn.")
+    pipe.now += timedelta(seconds=60)
+    near = LONG.replace("why", "wherefore")
+    await pipe.answer(await pipe.ask(near, headrace_cache="no-cache"), "They hunt at dusk.")
+    hit = await pipe.ask(LONG, headrace_cache="max-age=30")
+    assert hit.envelope.cache.kind is CacheKind.SEMANTIC
+    assert hit.completion.content == "They hunt at dusk."
 
 
 async def test_a_vetoed_neighbour_does_not_hide_a_good_one(pipe: Pipe) -> None:

@@ -241,3 +241,9 @@ def test_a_booking_has_the_same_id_however_often_it_is_made() -> None:
     other = ledger_entry(envelope(), Decimal("0.1"), NOW + timedelta(seconds=9))
     assert one.entry_id == other.entry_id == "r-1:settle"
     assert (one.kind, one.amount_usd, one.tenant, one.user_id) == ("settle", Decimal("0.1"), "acme", "ann")
+
+
+def test_every_count_of_tokens_is_in_the_log_record() -> None:
+    """A usage's new field that the log record lacks would fail each request."""
+    counts = {name for name in Usage.__struct_fields__ if name.endswith("_tokens")}
+    assert counts <= set(RequestLog.__struct_fields__)

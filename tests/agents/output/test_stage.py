@@ -64,7 +64,6 @@ async def check(
     given = delivery(event, topic=COMPLETIONS)
     (emit,) = await stage.handle(given)
     await stage.delivered(given)
-    await stage.aclose()
     assert (emit.topic, emit.key) == (OUTCOMES.name, "r-1")
     assert isinstance(emit.value, OutcomeReached)
     return emit.value
