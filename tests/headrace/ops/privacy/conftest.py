@@ -1,6 +1,7 @@
 """The parts that hold what users did, with Headrace's schema."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from uuid import uuid4
 
 import pytest
@@ -44,5 +45,5 @@ async def world(
     kafka_bootstrap: str, clickhouse: ClickHouse, redis: Redis, tenant: str
 ) -> AsyncIterator[World]:
     world = World(kafka_bootstrap, clickhouse, redis, tenant)
-    async with world.publisher, world.feed:
+    async with world.publisher, aclosing(world.feed):
         yield world
