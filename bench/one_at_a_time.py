@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from bench.chaos.system import System
+from bench.chaos.system import SIMULATOR_KEY, System
 from bench.profile_areas import Profiler
 from bench.worker_cpu import cpu_use, redis_work, worker_pids
 
@@ -59,7 +59,7 @@ async def measure(system: System, options: argparse.Namespace) -> None:
     """Ask the provider and Headrace by turns, and print the table."""
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         ours, theirs = list[float](), list[float]()
-        provider = (f"{system.simulator}/v1/chat/completions", "sk-simulated-by-headrace")
+        provider = (f"{system.simulator}/v1/chat/completions", SIMULATOR_KEY)
         headrace = (f"{system.endpoints.ingest}/v1/chat/completions", system.endpoints.api_key)
         for _ in range(_WARM_UP):
             await ask(session, *headrace, new_question())

@@ -30,11 +30,10 @@ from typing import Any
 
 import aiohttp
 
-from bench.chaos.system import System
+from bench.chaos.system import SIMULATOR_KEY, System
 from bench.profile_areas import Profiler
 from bench.worker_cpu import cpu_seconds, resident_mib, worker_pids
 
-_SIMULATOR_KEY = "sk-simulated-by-headrace"
 _PATIENCE_S = 300.0
 _WARM_UP = 20
 _ALL_BUT_MAIL = ("credit_card", "ssn", "iban", "phone")
@@ -138,7 +137,7 @@ class Seen:
 
 async def measure(system: System, options: argparse.Namespace) -> None:
     """Measure each number of streams, the provider and Headrace in turn, and print a table."""
-    provider = Target(f"{system.simulator}/v1/chat/completions", _SIMULATOR_KEY)
+    provider = Target(f"{system.simulator}/v1/chat/completions", SIMULATOR_KEY)
     headrace = Target(f"{system.endpoints.ingest}/v1/chat/completions", system.endpoints.api_key)
     timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:

@@ -105,3 +105,8 @@ class ClickHouseUnavailable(TransientFault):
 
 class EmbeddingUnavailable(TransientFault):
     """The embedding model or service did not answer in time."""
+
+
+def closed_under_write(fault: RuntimeError) -> bool:
+    """Whether uvloop says by this fault that the other side has just closed the connection written to."""
+    return "handler is closed" in str(fault)

@@ -6,6 +6,7 @@ time. A dead letter has headers that say what went wrong where; if the record is
 has only the record's place and size.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -171,19 +172,21 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return instant(self.timestamp_ms)
 
 
-def own_event(record: ConsumerRecord, event: type[E], auth: RecordAuth, *, reader: str) -> E | None:
+def own_event(
+    record: ConsumerRecord, event: type[E], auth: RecordAuth, *, reader: str, level: int = logging.WARNING
+) -> E | None:
     """Return the event of a record; None where Headrace did not write it, or it is none: the log says so.
 
-    `reader` is who reads, for the log.
+    `reader` is who reads, for the log, and `level` how loud that is.
     """
     where = {"reader": reader, "topic": record.topic, "partition": record.partition, "offset": record.offset}
     if not auth.wrote(record):
-        log.warning("record.unauthentic", **where)
+        log.log(level, "record.unauthentic", **where)
         return None
     try:
         return decode(record.value, event, record.headers)
     except UndecodableRecord as fault:
-        log.warning("record.undecodable", error=fault.message, **where)
+        log.log(level, "record.undecodable", error=fault.message, **where)
         return None
 
 

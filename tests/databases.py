@@ -76,19 +76,17 @@ async def fresh_database(url: str, prefix: str) -> AsyncIterator[tuple[str, Clic
         if not any(_rows_of_tests(await connection.query(_TABLES))):
             break
         await _drop(connection, name)
+        await connection.close()
     try:
         yield name, connection
     finally:
         try:
-            emptied = await _emptied(connection, made)
-        except BaseException:
+            if await _emptied(connection, made):
+                free.append((name, made))
+            else:
+                await _drop(connection, name)
+        finally:
             await connection.close()
-            raise
-        if emptied:
-            free.append((name, made))
-            await connection.close()
-        else:
-            await _drop(connection, name)
 
 
 def _rows_of_tests(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -98,7 +96,6 @@ def _rows_of_tests(tables: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 async def _drop(connection: ClickHouse, name: str) -> None:
     await connection.execute(f"DROP DATABASE IF EXISTS {name} SYNC")
-    await connection.close()
 
 
 async def _make(url: str, prefix: str) -> tuple[str, Schema]:

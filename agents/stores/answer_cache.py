@@ -142,7 +142,7 @@ class CacheCandidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CacheFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What the cache has for a question: an answer to exactly it, or entries near it, highest cosine first.
+    """What the cache has for a question: an answer to exactly it, and entries near it, highest cosine first.
 
     `missed`: it is noted that the request goes to a model, so it must not be answered from the cache as well.
     """

@@ -6,6 +6,7 @@ is not read again, so that a look costs what is new.
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -121,7 +122,7 @@ class DeadLetterBacklog:
                 stage = (header(record.headers, _STAGE_HEADER) or b"").decode("utf-8", "replace")
                 self._stages[record.partition, record.offset] = stage[:_MAX_STAGE_CHARS]
             return
-        action = own_event(record, DeadLetterAction, self.auth, reader="live")
+        action = own_event(record, DeadLetterAction, self.auth, reader="live", level=logging.INFO)
         if action is not None:
             partition, _, offset = action.dead_letter.partition(":")
             with suppress(ValueError):  # it names no dead letter

@@ -25,7 +25,6 @@ from streams.errors import ClickHouseUnavailable
 _WAIT_S = 10.0
 #: From the creation of the table to its end as the day's partition.
 _STATEMENTS = 5
-_EXPIRY_S = _WAIT_S + _STATEMENTS * 30.0
 _POLL_S = 0.02
 
 _AGE = """
@@ -51,8 +50,8 @@ async def replace_day(
     select: str,
     parameters: Mapping[str, Any],
     *,
+    expiry_s: float,
     wait_s: float = _WAIT_S,
-    expiry_s: float = _EXPIRY_S,
 ) -> None:
     """Put what `select` returns in the place of a day of `table`. Where that is nothing, the day is dropped.
 

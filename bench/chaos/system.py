@@ -20,7 +20,7 @@ REPLY_TOPIC = "chaos.replies"
 _START_TIMEOUT_S = 180.0
 _DOWN_TIMEOUT_S = 150.0
 _POLL_S = 0.1
-_SIMULATOR_KEY = "sk-simulated-by-headrace"
+SIMULATOR_KEY = "sk-simulated-by-headrace"
 _FOREIGN = ("HEADRACE_", "OPENAI_", "ANTHROPIC_")
 
 
@@ -125,9 +125,9 @@ class System:
             "HEADRACE_API_KEY": endpoints.api_key,
             "HEADRACE_ADMIN_KEY": endpoints.admin_key,
             "HEADRACE_INSTANCE_ID": instance_id,
-            "OPENAI_API_KEY": _SIMULATOR_KEY,
+            "OPENAI_API_KEY": SIMULATOR_KEY,
             "OPENAI_BASE_URL": f"{self.simulator}/v1",
-            "ANTHROPIC_API_KEY": _SIMULATOR_KEY,
+            "ANTHROPIC_API_KEY": SIMULATOR_KEY,
             "ANTHROPIC_BASE_URL": self.simulator,
         }
 

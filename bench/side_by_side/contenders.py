@@ -12,12 +12,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.chaos.system import System
+from bench.chaos.system import SIMULATOR_KEY, System
 from bench.side_by_side import installs
 from bench.side_by_side.process_tree import roles_of, send
 from headrace.embedded.process import LOOPBACK, ChildProcess, answers_http, free_port
 
-SIMULATOR_KEY = "sk-simulated-by-headrace"
 MODEL = "gpt-4o-mini"
 _MASTER_KEY = "sk-side-by-side"
 _START_TIMEOUT_S = 180.0

@@ -29,6 +29,7 @@ from aiokafka.errors import CorruptRecordException, KafkaConnectionError
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.memory_records import MemoryRecords
 
+from streams.errors import closed_under_write
 from streams.topics import MAX_BATCH_BYTES
 
 UNREADABLE = "headrace-unreadable-batch"
@@ -175,7 +176,7 @@ def _send_or_break(connection: Any, *request: Any, **options: Any) -> Any:
     try:
         return _send(connection, *request, **options)
     except RuntimeError as fault:
-        if "handler is closed" not in str(fault):
+        if not closed_under_write(fault):
             raise
         connection.close(reason=CloseReason.CONNECTION_BROKEN)
         raise KafkaConnectionError(f"{connection!r} is broken: {fault}") from fault

@@ -17,7 +17,7 @@ from redis.exceptions import (
 )
 from redis.maint_notifications import MaintNotificationsConfig
 
-from streams.errors import StoreDenied, StoreFull, StoreUnavailable
+from streams.errors import StoreDenied, StoreFull, StoreUnavailable, closed_under_write
 from streams.redis.pipelining import PipeliningRedis
 
 _MAX_CONNECTIONS = 4096
@@ -65,8 +65,7 @@ def store_faults(what: str) -> Iterator[None]:
     except (RedisError, OSError, TimeoutError) as fault:
         raise _named(fault, what) from fault
     except RuntimeError as fault:
-        # uvloop raises this for a write to a connection that the other side has just closed.
-        if "handler is closed" not in str(fault):
+        if not closed_under_write(fault):
             raise
         raise StoreUnavailable(f"Redis: {what} failed: {fault!r}") from fault
 

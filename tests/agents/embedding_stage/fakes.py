@@ -21,10 +21,10 @@ from streams.events import Embeddings, EmbeddingsRequested, OutcomeReached, Usag
 from streams.model_catalogue import ProviderName
 from streams.publisher import Emit
 from streams.redelivery import FIRST_DELIVERY, Redelivery
-from streams.settings import Settings
 from streams.topics import EMBEDDINGS, OUTCOMES
 from tests.agents.llm.fakes import NOW, FakeClock, FakeJournal, never
 from tests.fakes.registries import ScriptedRegistry
+from tests.fakes.settings import settings_of
 
 SMALL = "text-embedding-3-small"
 HANGS = object()
@@ -158,13 +158,7 @@ class Bench:
             ),
             providers={ProviderName.OPENAI: self.provider} if served else {},
             redact=redact,
-            settings=Settings(
-                kafka_bootstrap="k:1",
-                redis_url="redis://r",
-                clickhouse_url="http://c",
-                embedding_max_inputs=4,
-                max_input_tokens=10_000,
-            ),
+            settings=settings_of(embedding_max_inputs=4, max_input_tokens=10_000),
             policy=CallPolicy(**policy),
             ports=CallPorts(
                 journal=self.journal,

@@ -23,10 +23,10 @@ from streams.events import OutcomeReached, Status
 from streams.model_catalogue import ProviderName
 from streams.redis import connection
 from streams.registry.registry import RequestRegistry
-from streams.settings import Settings
 from tests.agents.embedding_stage.fakes import delivery, wanted
 from tests.agents.llm.test_against_simulator import ImpatientClock
 from tests.agents.providers.simulated import Operator, running_simulator
+from tests.fakes.settings import settings_of
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +65,7 @@ async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator
         ),
         providers={ProviderName.OPENAI: provider},
         redact=redact,
-        settings=Settings(kafka_bootstrap="k:1", redis_url="redis://r", clickhouse_url="http://c"),
+        settings=settings_of(),
         policy=CallPolicy(provider_tries=6, breaker_threshold=1_000),
         ports=CallPorts(journal=Journal(redis, ttl_s=600), clock=ImpatientClock(), jitter=lambda: 0.0),
     )

@@ -19,10 +19,10 @@ from streams.events import Message, OutcomeReached, Reply, RequestGuarded, Statu
 from streams.publisher import Emit
 from streams.redelivery import Redelivery
 from streams.registry.registry import Registration, SubmissionState, correlation_origin, fingerprint
-from streams.settings import Settings
 from streams.topics import GUARDED, OUTCOMES, REPLIES
 from tests.fakes.envelopes import NOW, NOW_MS, chat, delivery, said
 from tests.fakes.registries import ScriptedRegistry
+from tests.fakes.settings import settings_of
 
 SPRING = [
     ("kafka_replyTopic", b"orders.replies"),
@@ -53,10 +53,7 @@ def stage(registry: ScriptedRegistry | None = None, **ports: Any) -> GuardrailSt
         "clock": lambda: NOW + timedelta(seconds=1),
     }
     return GuardrailStage(
-        Settings(
-            kafka_bootstrap="k:1",
-            redis_url="redis://r",
-            clickhouse_url="http://c",
+        settings_of(
             max_input_tokens=1_000,
             max_tokens_per_request=1_000,
             max_body_bytes=100_000,

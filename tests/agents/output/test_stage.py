@@ -12,9 +12,9 @@ from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import CachedAnswer
 from streams.errors import StoreUnavailable
 from streams.events import CacheSlot, Completed, Message, OutcomeReached, PromptRef, Status
-from streams.settings import Settings
 from streams.topics import COMPLETIONS, OUTCOMES
 from tests.fakes.envelopes import NOW, chat, completion, delivery, envelope, said
+from tests.fakes.settings import settings_of
 
 SLOT = CacheSlot(scope="s", exact_key="k", text="What is the capital of France?")
 V2 = PromptRef(name="general_chat", version="v2")
@@ -285,15 +285,10 @@ async def test_a_cache_that_is_away_does_not_hold_up_the_answer(cache: KeptAnswe
     assert (await check(cache)).status is Status.ANSWERED
 
 
-def _settings(**given: Any) -> Settings:
-    """Settings of an installation that says nothing else."""
-    return Settings(kafka_bootstrap="k:1", redis_url="redis://r", clickhouse_url="http://c", **given)
-
-
 async def test_the_installations_policy_decides(cache: KeptAnswers) -> None:
     """What settings say is redacted or blocks, in the answer and in the arguments of tool calls."""
-    lenient = OutputPolicy.from_settings(_settings(output_redact=("ssn",)))
-    strict = OutputPolicy.from_settings(_settings(output_block=("email",)))
+    lenient = OutputPolicy.from_settings(settings_of(output_redact=("ssn",)))
+    strict = OutputPolicy.from_settings(settings_of(output_block=("email",)))
     passed = await check(cache, "Write to bob@example.com.", policy=lenient)
     assert passed.completion is not None
     assert passed.completion.content == "Write to bob@example.com."

@@ -15,8 +15,8 @@ from agents.runner.record_retry import (
     decide_record_retry,
 )
 from streams.errors import SpendPending, StoreUnavailable
-from streams.settings import Settings
 from tests.fakes.envelopes import NOW
+from tests.fakes.settings import settings_of
 
 POLICY = RecordRetryPolicy(in_place_s=5, attempts=3, max_delay_s=8)
 LONG = NOW + timedelta(hours=6)
@@ -122,15 +122,7 @@ def test_no_delay_is_longer_than_the_longest() -> None:
 
 def test_the_policy_is_that_of_the_settings() -> None:
     """Under the names that .env.example has."""
-    settings = Settings(
-        kafka_bootstrap="x",
-        redis_url="x",
-        clickhouse_url="x",
-        retry_in_place_s=1,
-        retry_attempts=2,
-        retry_max_delay_s=3,
-        _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own
-    )
+    settings = settings_of(retry_in_place_s=1, retry_attempts=2, retry_max_delay_s=3)
     assert RecordRetryPolicy.from_settings(settings) == RecordRetryPolicy(
         in_place_s=1, attempts=2, max_delay_s=3
     )

@@ -26,9 +26,10 @@ async def table(empty: ClickHouse) -> ClickHouse:
     return empty
 
 
-async def swap(clickhouse: ClickHouse, who: str, **limits: float) -> None:
+async def swap(clickhouse: ClickHouse, who: str, *, expiry_s: float = 120.0, **wait: float) -> None:
     select = "SELECT {day:Date} AS day, {who:String} AS who"
-    await replace_day(clickhouse, TABLE, DAY, select, {"day": DAY, "who": who}, **limits)
+    parameters = {"day": DAY, "who": who}
+    await replace_day(clickhouse, TABLE, DAY, select, parameters, expiry_s=expiry_s, **wait)
 
 
 async def who_is_there(clickhouse: ClickHouse) -> list[str]:
