@@ -166,11 +166,8 @@ class Watcher:
         self._budgets_at = now
 
     async def _watch_window(self, states: AlertStates, window: AlertWindow) -> None:
-        figures = await self.figures.figures(window)
-        history = [
-            await self.figures.figures(earlier)
-            for earlier in window.same_on_earlier_days(self.config.history_days)
-        ]
+        windows = [window, *window.same_on_earlier_days(self.config.history_days)]
+        figures, *history = await self.figures.figures(windows)
         # Seconds of work where there are a thousand tenants: the sink's loop must go on turning.
         verdicts = await asyncio.to_thread(judge, figures, history, self.config.limits)
         await self._publish(states, verdicts, window, _ANOMALY_RULES)

@@ -1,6 +1,7 @@
--- What one window of finished requests looks like, per tenant and over all of them. Requests that took longer
--- than an hour (batches that wait in Kafka) belong to no window: the bound is what lets ClickHouse skip data.
+-- What windows of finished requests look like, each per tenant and over all of them. Requests that took longer
+-- than an hour (batches that wait in Kafka) belong to no window. `number` counts the windows from 1, the newest.
 SELECT
+    arrayFirstIndex(since -> finished_at >= since, [$begins]) AS number,
     toBool(grouping(tenant)) AS overall,
     tenant,
     count() AS requests,
@@ -12,11 +13,7 @@ SELECT
     countIf(status IN ('answered', 'cached', 'degraded')) AS replies,
     quantileExactIf(0.95)(latency_ms, status IN ('answered', 'cached', 'degraded')) AS p95_ms
 FROM requests
-WHERE accepted_at >= {since:DateTime64(6, 'UTC')} - INTERVAL 1 HOUR
-    AND accepted_at < {until:DateTime64(6, 'UTC')}
-    AND finished_at >= {since:DateTime64(6, 'UTC')}
-    AND finished_at < {until:DateTime64(6, 'UTC')}
-GROUP BY GROUPING SETS ((tenant), ())
-HAVING requests > 0
-ORDER BY overall DESC, requests DESC
-LIMIT {most:UInt32}
+WHERE $ranges
+GROUP BY GROUPING SETS ((number, tenant), (number))
+ORDER BY number, overall DESC, requests DESC
+LIMIT {most:UInt32} BY number

@@ -5,7 +5,7 @@ a window is missing once the log records written until its end are stored. Windo
 epoch, so that every process cuts time at the same places.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,6 +20,13 @@ from streams.times import EPOCH
 EVERYBODY = ""
 
 _MOST_TENANTS = 1_000
+_BEGIN = "{since_$n:DateTime64(6, 'UTC')}"
+#: Which rows a window needs: their time of acceptance is what lets ClickHouse skip data.
+_RANGE = (
+    "(accepted_at >= {since_$n:DateTime64(6, 'UTC')} - INTERVAL 1 HOUR"
+    " AND accepted_at < {until_$n:DateTime64(6, 'UTC')}"
+    " AND finished_at >= {since_$n:DateTime64(6, 'UTC')} AND finished_at < {until_$n:DateTime64(6, 'UTC')})"
+)
 _DAY = timedelta(days=1)
 _SATURDAY = 5
 
@@ -81,17 +88,25 @@ class WindowReader:
 
     clickhouse: ClickHouse
 
-    async def figures(self, window: AlertWindow) -> FiguresByTenant:
-        """Return the figures of all tenants together, and of each of the thousand with the most requests."""
-        bounds = {"since": instant(window.since), "until": instant(window.until)}
-        rows = await self.clickhouse.query(_sql("window_figures"), {**bounds, "most": _MOST_TENANTS + 1})
-        return {
-            EVERYBODY if row["overall"] else str(row["tenant"]): WindowFigures(
-                **{name: row[name] for name in WindowFigures.__struct_fields__}
-            )
-            for row in rows
-            if row["overall"] or row["tenant"] != EVERYBODY
-        }
+    async def figures(self, windows: Sequence[AlertWindow]) -> list[FiguresByTenant]:
+        """Return the figures of windows, the newest first: of all tenants, and of the thousand largest.
+
+        One statement reads them all: a busy ClickHouse would take longer for one each than a short window.
+        """
+        parameters: dict[str, object] = {"most": _MOST_TENANTS + 1}
+        for number, window in enumerate(windows):
+            parameters[f"since_{number}"] = instant(window.since)
+            parameters[f"until_{number}"] = instant(window.until)
+        begins = ", ".join(_BEGIN.replace("$n", str(number)) for number in range(len(windows)))
+        ranges = "\n    OR ".join(_RANGE.replace("$n", str(number)) for number in range(len(windows)))
+        sql = _sql("window_figures").replace("$begins", begins).replace("$ranges", ranges)
+        found: list[dict[str, WindowFigures]] = [{} for _ in windows]
+        for row in await self.clickhouse.query(sql, parameters):
+            if row["overall"] or row["tenant"] != EVERYBODY:
+                tenant = EVERYBODY if row["overall"] else str(row["tenant"])
+                figures = {name: row[name] for name in WindowFigures.__struct_fields__}
+                found[row["number"] - 1][tenant] = WindowFigures(**figures)
+        return list(found)
 
     async def newest(self, now: datetime) -> dict[str, datetime]:
         """Return when each table's newest row was written; only tables with rows of the last day."""

@@ -97,7 +97,7 @@ def test_a_burst_of_errors_is_one_alert_and_its_end_another(own: OwnSystem) -> N
         watched.kill("analytics")
         time.sleep(WINDOW_S)
         watched.behave_well()
-        assert wait_for(lambda: len(told()) > 1, TOLD_WITHIN_S + 60)
+        assert wait_for(lambda: len(told()) > 1, TOLD_WITHIN_S + 60), metrics(watched)
         time.sleep(WINDOW_S)
     assert (raised.state, raised.direction, raised.unit) == ("raised", "above", "ratio")
     assert raised.observed > 0.5 > raised.expected * 10

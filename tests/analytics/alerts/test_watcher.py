@@ -33,11 +33,11 @@ class Rows:
         self.asked: list[AlertWindow] = []
         self.away = False
 
-    async def figures(self, window: AlertWindow) -> FiguresByTenant:
+    async def figures(self, windows: Sequence[AlertWindow]) -> list[FiguresByTenant]:
         if self.away:
             raise ClickHouseUnavailable("away")
-        self.asked.append(window)
-        return {EVERYBODY: BAD if self._bad(window.since) else QUIET}
+        self.asked += windows
+        return [{EVERYBODY: BAD if self._bad(each.since) else QUIET} for each in windows]
 
     async def newest(self, now: datetime) -> dict[str, datetime]:
         return {"requests": now}

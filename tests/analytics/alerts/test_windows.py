@@ -13,6 +13,7 @@ from streams.events import RequestLog, Status
 from tests.analytics.logs import NOON, make_log
 
 QUARTER = timedelta(minutes=15)
+DAY = timedelta(days=1)
 
 
 def test_time_is_cut_at_the_same_places_by_everybody() -> None:
@@ -64,11 +65,13 @@ async def test_the_figures_of_a_window_are_exact(clickhouse: ClickHouse) -> None
         ),
         make_log("early", accepted_at=NOON - QUARTER, finished_at=NOON - timedelta(microseconds=1)),
         make_log("late", accepted_at=NOON, finished_at=window.until),
+        make_log("yesterday", accepted_at=NOON - DAY, finished_at=NOON - DAY),
         make_log("batch", accepted_at=NOON - timedelta(hours=2), finished_at=NOON),
     ]
     await store(clickhouse, logs, "one")
     await store(clickhouse, logs[:3], "two")
-    found = await WindowReader(clickhouse).figures(window)
+    reader = WindowReader(clickhouse)
+    found, yesterday, before = await reader.figures([window, window.earlier(96), window.earlier(192)])
     cents = float(Decimal("0.000700001"))
     assert set(found) == {EVERYBODY, "acme", "globex"}
     assert found["acme"] == WindowFigures(
@@ -84,7 +87,7 @@ async def test_the_figures_of_a_window_are_exact(clickhouse: ClickHouse) -> None
     assert (found["globex"].errors, found["globex"].cache_lookups) == (1, 0)
     assert (found[EVERYBODY].requests, found[EVERYBODY].replies) == (5, 3)
     assert found[EVERYBODY].p95_ms == 200.0
-    assert await WindowReader(clickhouse).figures(window.earlier(50)) == {}
+    assert (yesterday[EVERYBODY].requests, yesterday["acme"].requests, before) == (1, 1, {})
 
 
 @pytest.mark.integration
