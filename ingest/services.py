@@ -18,7 +18,8 @@ from ingest.auth import StreamTokens
 from ingest.batches.batch import BatchStore
 from ingest.batches.service import Batches
 from ingest.follow.delta_history import DeltaHistory
-from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer
+from ingest.follow.reply_consumer import ReplyConsumer
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions

@@ -150,6 +150,8 @@ CLIENTS: tuple[TopicClient, ...] = (
         reads=(topics.DEAD_LETTERS, topics.DEAD_LETTER_ACTIONS),
         writes=(topics.DEAD_LETTER_ACTIONS,),
     ),
+    TopicClient(name="every process", reads=(topics.CONTROL,)),
+    TopicClient(name="`headrace control`", reads=(topics.CONTROL,), writes=(topics.CONTROL,)),
     TopicClient(name="`headrace privacy`", writes=(topics.ERASURES,)),
     TopicClient(name="`headrace audit`", reads=(topics.LEDGER,)),
 )

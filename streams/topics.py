@@ -94,3 +94,4 @@ DEAD_LETTER_ACTIONS = Topic(
 )
 ALERTS = Topic(name="llm.alerts.v1", event=events.AlertRaised, retention_ms=90 * DAY_MS, personal=False)
 ERASURES = Topic(name="llm.erasures.v1", event=events.Erasure, compacted=True, personal=False)
+CONTROL = Topic(name="llm.control.v1", event=events.ControlRecord, compacted=True, personal=False)

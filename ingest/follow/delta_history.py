@@ -23,7 +23,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer, dispatch
+from ingest.follow.reply_consumer import ReplyConsumer, dispatch
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from streams.events import ReplyAddress
 from streams.kafka.record_auth import UNSIGNED, RecordAuth

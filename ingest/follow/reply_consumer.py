@@ -6,20 +6,18 @@ broker is lost, the consumer reconnects, and continues at its last position.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from ingest.follow.reply_hub import ReplyHub
-from streams.backoff import Backoff
 from streams.codec import header
 from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.events import Delta, Reply
-from streams.kafka.clients import start_client, stop_client
+from streams.kafka.groupless_consumer import BROKER_FAULTS, GrouplessConsumer
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.redelivery import own_event
 from streams.tasks import cancel_and_wait
@@ -29,64 +27,6 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS = 1_000
 _STUCK_AFTER_S = 60.0
-#: What a consumer raises while the broker is away.
-_BROKER_FAULTS = (KafkaError, OSError, TimeoutError)
-#: The waits between two tries to reach the broker.
-RECONNECT = Backoff(first_s=0.2, max_s=5.0)
-
-
-class GrouplessConsumer:
-    """One connection to Kafka, opened again after every fault; `client` is None while there is none.
-
-    Connecting takes at most `timeout_s`, and so does an answer.
-    """
-
-    def __init__(self, bootstrap: str, *, client_id: str, timeout_s: float) -> None:
-        self.bootstrap = bootstrap
-        self.timeout_s = timeout_s
-        self.client: AIOKafkaConsumer | None = None
-        self._client_id = client_id
-
-    async def connect(self) -> AIOKafkaConsumer:
-        """Return the client; a new one is connected, has no partitions yet, and commits nothing."""
-        if self.client is None:
-            client = AIOKafkaConsumer(
-                bootstrap_servers=self.bootstrap.split(","),
-                client_id=self._client_id,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="latest",
-                request_timeout_ms=int(self.timeout_s * 1000),  # a broker that vanished never says so
-            )
-            await start_client(client, timeout_s=self.timeout_s)
-            self.client = client
-        return self.client
-
-    async def disconnect(self) -> None:
-        """Close the connection, whatever state the broker is in."""
-        client, self.client = self.client, None
-        if client is not None and (fault := await stop_client(client, timeout_s=self.timeout_s)) is not None:
-            log.warning("consumer.stop_failed", error=fault)
-
-    async def read_with(self, read: Callable[[], Awaitable[bool]]) -> None:
-        """Call `read` until it returns False, and disconnect then. After a fault, disconnect and go on."""
-        failures = 0
-        try:
-            while True:
-                try:
-                    if not await read():
-                        return
-                    failures = 0
-                    continue
-                except _BROKER_FAULTS as fault:
-                    log.warning("consumer.broker_fault", client_id=self._client_id, error=repr(fault))
-                except Exception:  # one bad record must not leave every client waiting
-                    log.exception("consumer.fault", client_id=self._client_id)
-                failures += 1
-                await self.disconnect()
-                await asyncio.sleep(RECONNECT.wait_s(failures))
-        finally:
-            await self.disconnect()
 
 
 @dataclass(eq=False)
@@ -126,7 +66,7 @@ class ReplyConsumer:
                 self.delta_partitions = counts[-1]
                 self.partitions = own_partitions(min(counts), replica=self.replica, replicas=self.replicas)
                 await self._connect()
-        except _BROKER_FAULTS as fault:
+        except BROKER_FAULTS as fault:
             raise KafkaUnavailable(f"cannot read replies at {self.kafka.bootstrap}: {fault!r}") from fault
         self._task = asyncio.create_task(self.kafka.read_with(self._poll), name="reply-consumer")
 
@@ -145,7 +85,7 @@ class ReplyConsumer:
             raise KafkaUnavailable("the reply consumer is not connected")
         try:
             await self.kafka.client.end_offsets([TopicPartition(REPLIES.name, self.partitions[0])])
-        except _BROKER_FAULTS as fault:
+        except BROKER_FAULTS as fault:
             raise KafkaUnavailable(f"the broker does not answer: {fault!r}") from fault
 
     async def _connect(self) -> None:

@@ -9,6 +9,7 @@ Times are UTC-aware, durations carry their unit in the name, money is `Decimal` 
 Unknown fields are ignored: an older reader understands a newer writer.
 """
 
+from streams.events.control import *
 from streams.events.envelope import *
 from streams.events.requests import *
 from streams.events.results import *

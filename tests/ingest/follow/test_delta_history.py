@@ -11,9 +11,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 
-from ingest.follow import delta_history, reply_consumer
+from ingest.follow import delta_history
 from ingest.follow.delta_history import DeltaHistory, deltas_partition
-from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer
+from ingest.follow.reply_consumer import ReplyConsumer
+from streams.kafka import groupless_consumer
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from streams.backoff import Backoff
 from streams.events import Delta, ReplyAddress
@@ -75,7 +77,7 @@ class Consumers:
 def consumers(monkeypatch: pytest.MonkeyPatch) -> Consumers:
     """The consumers that the history opens."""
     found = Consumers()
-    monkeypatch.setattr(reply_consumer, "start_client", found.start)
+    monkeypatch.setattr(groupless_consumer, "start_client", found.start)
     return found
 
 
@@ -268,7 +270,7 @@ async def test_a_broker_that_is_away_is_tried_again(
     kafka_bootstrap: str, consumers: Consumers, request_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client hears nothing of it but a delay."""
-    monkeypatch.setattr(reply_consumer, "RECONNECT", Backoff(first_s=0.0))
+    monkeypatch.setattr(groupless_consumer, "RECONNECT", Backoff(first_s=0.0))
     consumers.faults = 2
     async with _replica(kafka_bootstrap) as replica:
         await replica.write(request_id, 1, "a")

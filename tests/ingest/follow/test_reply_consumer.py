@@ -8,8 +8,9 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from ingest.follow import reply_consumer
-from ingest.follow.reply_consumer import GrouplessConsumer, ReplyConsumer, dispatch, own_partitions
+from ingest.follow.reply_consumer import ReplyConsumer, dispatch, own_partitions
+from streams.kafka import groupless_consumer
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from streams import tasks
 from streams.backoff import Backoff
@@ -100,7 +101,7 @@ class _Consumer:
 @pytest.mark.parametrize("fault", [KafkaConnectionError(), OSError(), TimeoutError(), ValueError("a bug")])
 async def test_the_loop_outlives_every_fault(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker's faults and our own: it connects again, and the reply behind them arrives."""
-    monkeypatch.setattr(reply_consumer, "RECONNECT", Backoff(first_s=0.0))
+    monkeypatch.setattr(groupless_consumer, "RECONNECT", Backoff(first_s=0.0))
     hub = ReplyHub(max_listeners=1)
     loop = ReplyConsumer(
         GrouplessConsumer("unused:1", client_id="c", timeout_s=1), hub, replica=0, replicas=1

@@ -1,0 +1,117 @@
+"""Keeps a process's control state up to date: reads `llm.control.v1` from its beginning, and goes on reading.
+
+While Kafka is away the last good state holds. A record that this version of Headrace cannot read, or that
+Headrace did not write, changes nothing and is logged.
+
+    async with ControlFollower(bootstrap, client_id="me", timeout_s=15) as control:
+        control.state.specs(LimitSpec)      # never older than a second while Kafka answers
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Self
+
+import structlog
+from aiokafka import ConsumerRecord, TopicPartition
+
+from streams.control.specs import InvalidControl
+from streams.control.state import ControlId, ControlState, read_key
+from streams.errors import KafkaUnavailable
+from streams.events import ControlRecord
+from streams.kafka.groupless_consumer import BROKER_FAULTS, GrouplessConsumer
+from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.redelivery import own_event
+from streams.tasks import cancel_and_wait
+from streams.topics import CONTROL
+
+log = structlog.get_logger(__name__)
+
+#: All control records are on one partition, so that their order is one.
+PARTITION = TopicPartition(CONTROL.name, 0)
+_POLL_MS = 1_000
+
+
+class ControlFollower:
+    """Follows the topic from `start` to `stop`; `state` is replaced as a whole, between two awaits.
+
+    Raises `KafkaUnavailable` at the start where the topic is not read to its end within `timeout_s`.
+    """
+
+    def __init__(
+        self, bootstrap: str, *, client_id: str, timeout_s: float, auth: RecordAuth = UNSIGNED
+    ) -> None:
+        self.state = ControlState()
+        self._kafka = GrouplessConsumer(
+            bootstrap, client_id=f"{client_id}-control", timeout_s=timeout_s, committed_only=True
+        )
+        self._auth = auth
+        self._timeout_s = timeout_s
+        self._position = 0
+        self._listeners: list[Callable[[ControlState], None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def subscribe(self, listener: Callable[[ControlState], None]) -> None:
+        """Call `listener` with the state now and after each change."""
+        self._listeners.append(listener)
+        listener(self.state)
+
+    async def __aenter__(self) -> Self:
+        """Read the topic to its present end, and go on in the background."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                client = await self._kafka.connect()
+                self._take_up()
+                end = (await client.end_offsets([PARTITION]))[PARTITION]
+                while self._position < end:
+                    await self._read()
+        except BROKER_FAULTS as fault:
+            await self._kafka.disconnect()
+            raise KafkaUnavailable(
+                f"cannot read {CONTROL.name}: {fault!r} (without the topic: headrace topics create)"
+            ) from fault
+        self._task = asyncio.create_task(self._kafka.read_with(self._read))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop following."""
+        await cancel_and_wait(self._task)
+        await self._kafka.disconnect()
+
+    def _take_up(self) -> None:
+        if self._kafka.client is not None and not self._kafka.client.assignment():
+            self._kafka.client.assign([PARTITION])
+            self._kafka.client.seek(PARTITION, self._position)
+
+    async def _read(self) -> bool:
+        client = await self._kafka.connect()
+        self._take_up()
+        found = await client.getmany(PARTITION, timeout_ms=_POLL_MS)
+        self._position = await client.position(PARTITION)
+        if records := found.get(PARTITION):
+            self._learn(records)
+        return True
+
+    def _learn(self, records: Iterable[ConsumerRecord]) -> None:
+        before = self.state
+        for record in records:
+            of, version = read_key(record.key)
+            if version is not None:
+                continue
+            try:
+                self.state = self.state.learned([(of, self._event(record))])
+            except (InvalidControl, LookupError) as fault:
+                log.error("control.refused", record=str(of), error=str(fault))
+                continue
+        if self.state is not before:
+            log.info("control.changed", records=len(self.state.records))
+            for listener in self._listeners:
+                listener(self.state)
+
+    def _event(self, record: ConsumerRecord) -> ControlRecord | None:
+        """Return the event of a record, None of a tombstone; `LookupError` where it is not to be believed."""
+        if record.value is None and self._auth.wrote(record):
+            return None
+        event = own_event(record, ControlRecord, self._auth, reader="control")
+        if event is None or ControlId(event.kind, event.name) != read_key(record.key)[0]:
+            raise LookupError("not written by Headrace, or under the key of another record")
+        return event

@@ -1,0 +1,85 @@
+"""The control records that hold: an immutable state, and how a record of the topic changes it.
+
+The topic is compacted. A record's present version has the key ``kind:name`` and goes by a tombstone; each
+version stays for good under ``history/version/kind:name``, so that it can be shown and taken back.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Self, TypeVar
+
+import msgspec
+
+from streams.control.specs import KINDS, InvalidControl, KeySpec, LimitSpec, Spec, read_spec
+from streams.events import ControlRecord
+
+S = TypeVar("S", bound=Spec)
+
+_HISTORY = "history"
+
+
+class ControlId(msgspec.Struct, frozen=True, order=True):
+    """Which record: its kind and its name."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    @classmethod
+    def parse(cls, key: str) -> Self:
+        """Return the id that a record's key names."""
+        kind, _, name = key.partition(":")
+        return cls(kind, name)
+
+
+def history_key(of: ControlId, version: int) -> str:
+    """Return the key under which a version is kept."""
+    return f"{_HISTORY}/{version}/{of}"
+
+
+def read_key(key: bytes | None) -> tuple[ControlId, int | None]:
+    """Return which record a key of the topic is of, and of which version if it is one of the history."""
+    text = (key or b"").decode(errors="replace")
+    if not text.startswith(f"{_HISTORY}/"):
+        return ControlId.parse(text), None
+    _, version, rest = text.split("/", 2)
+    return ControlId.parse(rest), int(version)
+
+
+class ControlState:
+    """The records that hold, by id, and what they say.
+
+    state.specs(LimitSpec)["free"].per_user.requests_per_minute
+    """
+
+    def __init__(self, records: Mapping[ControlId, ControlRecord] | None = None) -> None:
+        self.records = dict(records or {})
+        self._specs: dict[type[Spec], dict[str, Spec]] = {form: {} for _, form in KINDS.values()}
+        for of, record in self.records.items():
+            self._specs[KINDS[of.kind][1]][of.name] = read_spec(of.kind, of.name, record.spec)
+
+    def specs(self, form: type[S]) -> Mapping[str, S]:
+        """Return what the records of a kind say, by name."""
+        return self._specs[form]  # type: ignore[return-value]  # filled by kind
+
+    def learned(self, changes: Iterable[tuple[ControlId, ControlRecord | None]]) -> Self:
+        """Return the state with records set, or taken away (None). Raises `InvalidControl`."""
+        records = dict(self.records)
+        for of, record in changes:
+            if record is None or record.spec is None:
+                records.pop(of, None)
+            else:
+                records[of] = record
+        return type(self)(records)
+
+    def check(self) -> None:
+        """Check that what records say of each other is there; `InvalidControl` names what is not."""
+        tiers = self.specs(LimitSpec)
+        for name, key in self.specs(KeySpec).items():
+            if key.tier not in tiers:
+                raise InvalidControl(
+                    f"keys.{name}.tier: there are no limits for the tier {key.tier!r}; there are: "
+                    f"{', '.join(sorted(tiers)) or 'none'}",
+                    param=f"keys.{name}.tier",
+                )

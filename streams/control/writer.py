@@ -1,0 +1,184 @@
+"""Changes control records: all or none of a change, checked first, and each version kept.
+
+    async with ControlWriter(bootstrap, client_id="me", timeout_s=15) as control:
+        await control.change({ControlId("limit", "free"): {"per_user": {"requests_per_minute": 10}}},
+                             author="ann", reason="agreed with sales")
+        await control.roll_back(ControlId("limit", "free"), author="ann", reason="too low")
+
+Two writers at once are safe: a change is one Kafka transaction, and who opens the topic to write fences off
+whoever opened it before.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Self, TypeVar
+
+import msgspec
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streams.codec import encode, event_headers
+from streams.control.follower import PARTITION
+from streams.control.specs import InvalidControl, read_spec
+from streams.control.state import ControlId, ControlState, history_key, read_key
+from streams.errors import KafkaUnavailable
+from streams.events import ControlRecord
+from streams.kafka.clients import start_client, stop_client
+from streams.kafka.inspector import KafkaInspector
+from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.redelivery import own_event
+from streams.topics import CONTROL
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+Changes = Mapping[ControlId, Mapping[str, Any] | None]
+"""What is to be said, by record; None takes it away."""
+
+_TRANSACTIONAL_ID = "headrace.control"
+_TRANSACTION_TIMEOUT_MS = 15_000
+
+
+class ControlWriter:
+    """Reads the topic, and changes it. Every method raises `KafkaUnavailable`.
+
+    Whatever a write's fault, reading again says whether it was written: all of a change is, or nothing.
+    """
+
+    def __init__(
+        self, bootstrap: str, *, client_id: str, timeout_s: float, auth: RecordAuth = UNSIGNED
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._client_id = client_id
+        self._timeout_s = timeout_s
+        self._auth = auth
+        self._reader = KafkaInspector(
+            bootstrap, client_id=client_id, timeout_s=timeout_s, committed_only=True
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect when it is needed."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        await self._reader.close()
+
+    async def state(self) -> ControlState:
+        """Return the records that hold now."""
+        return (await self._read())[0]
+
+    async def history(self, of: ControlId) -> Sequence[ControlRecord]:
+        """Return all versions of a record, the oldest first."""
+        return (await self._read())[1].get(of, [])
+
+    async def change(
+        self, changes: Changes, *, author: str, reason: str = "", dry_run: bool = False
+    ) -> Sequence[ControlRecord]:
+        """Make the changes, and return the new versions; what says already what it should has none.
+
+        Raises `InvalidControl` for a wrong record, and writes nothing then, or with `dry_run`.
+        """
+        for of, spec in changes.items():
+            if spec is not None:
+                read_spec(of.kind, of.name, spec)
+        if dry_run:
+            return self._versions(changes, *await self._read(), author, reason)
+        producer = await self._open()
+        try:
+            new = self._versions(changes, *await self._read(), author, reason)
+            if new:
+                await self._within("writing", self._write(producer, new))
+            return new
+        finally:
+            if (fault := await stop_client(producer, timeout_s=self._timeout_s)) is not None:
+                log.info("control.close_failed", error=fault)
+
+    async def roll_back(self, of: ControlId, *, author: str, reason: str = "") -> Sequence[ControlRecord]:
+        """Say again what the version before the last one said. Raises `InvalidControl` where there is none."""
+        versions = await self.history(of)
+        if not versions:
+            raise InvalidControl(f"there is no record {of}", param=str(of))
+        before = versions[-2].spec if len(versions) > 1 else None
+        return await self.change({of: before}, author=author, reason=reason or "rolled back")
+
+    def _versions(
+        self,
+        changes: Changes,
+        state: ControlState,
+        history: Mapping[ControlId, Sequence[ControlRecord]],
+        author: str,
+        reason: str,
+    ) -> list[ControlRecord]:
+        now = datetime.now(UTC)
+        new = []
+        for of, spec in changes.items():
+            known = state.records.get(of)
+            if (known and known.spec) == spec:
+                continue
+            versions = history.get(of, ())
+            new.append(
+                ControlRecord(
+                    kind=of.kind,
+                    name=of.name,
+                    version=versions[-1].version + 1 if versions else 1,
+                    spec=None if spec is None else msgspec.to_builtins(spec),
+                    author=author,
+                    reason=reason,
+                    at=now,
+                )
+            )
+        state.learned((ControlId(each.kind, each.name), each) for each in new).check()
+        return new
+
+    async def _open(self) -> AIOKafkaProducer:
+        producer: AIOKafkaProducer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap.split(","),
+            client_id=self._client_id,
+            transactional_id=_TRANSACTIONAL_ID,
+            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
+            request_timeout_ms=int(self._timeout_s * 1000),
+        )
+        await self._within("opening a transaction", start_client(producer, timeout_s=self._timeout_s))
+        return producer
+
+    async def _write(self, producer: AIOKafkaProducer, new: Sequence[ControlRecord]) -> None:
+        async with producer.transaction():
+            for event in new:
+                of = ControlId(event.kind, event.name)
+                value = encode(event)
+                headers = event_headers(
+                    event, event_id=f"{of}:{event.version}", source="headrace/control", at=event.at
+                )
+                for key, said in (
+                    (str(of), value if event.spec is not None else None),
+                    (history_key(of, event.version), value),
+                ):
+                    signed = self._auth.signed(CONTROL.name, key.encode(), said, tuple(headers))
+                    await producer.send(
+                        CONTROL.name,
+                        value=said,
+                        key=key.encode(),
+                        partition=PARTITION.partition,
+                        headers=list(signed),
+                    )
+
+    async def _read(self) -> tuple[ControlState, dict[ControlId, list[ControlRecord]]]:
+        begin = await self._reader.beginning_offsets([PARTITION])
+        end = await self._reader.end_offsets([PARTITION])
+        versions: dict[ControlId, dict[int, ControlRecord]] = {}
+        async for record in self._reader.read_between(begin, end):
+            of, version = read_key(record.key)
+            event = own_event(record, ControlRecord, self._auth, reader="control") if version else None
+            if event is not None and version == event.version and of == ControlId(event.kind, event.name):
+                versions.setdefault(of, {})[version] = event
+        history = {of: [each for _, each in sorted(found.items())] for of, found in versions.items()}
+        return ControlState().learned((of, found[-1]) for of, found in history.items()), history
+
+    async def _within(self, what: str, call: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(call, self._timeout_s)
+        except (KafkaError, TimeoutError, OSError) as fault:
+            raise KafkaUnavailable(f"{what} {CONTROL.name} failed: {fault!r}; nothing was changed") from fault
