@@ -19,18 +19,19 @@ from ingest.batches.batch import BatchStore
 from ingest.batches.service import Batches
 from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import ReplyConsumer
-from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
+from streams.control.follower import ControlFollower
 from streams.errors import HeadraceError, StoreDenied
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher, SendGate
 from streams.redis import connection
 from streams.redis.memory import MemoryState, MemoryWatch, StoreMemory
 from streams.registry.registry import RequestRegistry
 from streams.registry.runs import RequestRuns
-from streams.serving.api_keys import Caller, KeyTable, sender_keys
+from streams.serving.api_keys import ApiKeys
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -106,7 +107,8 @@ class Services:
     """Everything behind the routes."""
 
     settings: Settings
-    keys: KeyTable[Caller]
+    control: ControlFollower
+    keys: ApiKeys
     stream_tokens: StreamTokens
     submissions: Submissions
     batches: Batches
@@ -134,14 +136,24 @@ ServicesDep = Annotated[Services, Depends(_services)]
 async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterator[Services]:
     """Connect, yield the services, and disconnect.
 
-    Raises `KafkaUnavailable`, and `ConfigurationError`: no API key, topics that do not fit, or a Redis that
+    Raises `KafkaUnavailable`, and `ConfigurationError`: topics that do not fit, or a Redis that
     refuses us.
     """
-    keys = sender_keys(settings.keys)
+    keys = ApiKeys.of(settings)
     auth = RecordAuth.from_settings(settings)
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
     async with AsyncExitStack() as stack:
+        control = await stack.enter_async_context(
+            ControlFollower(
+                settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s, auth=auth
+            )
+        )
+        control.subscribe(keys.follow)
+        if not keys:
+            log.warning(
+                "ingest.no_api_keys", hint="every request is refused: `headrace keys create` makes one"
+            )
         redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
         memory = await stack.enter_async_context(MemoryWatch(redis))
@@ -195,8 +207,9 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         submissions = Submissions(registry, publisher, hub, partitions=replies.partitions, source=f"/{name}")
         yield Services(
             settings=settings,
+            control=control,
             keys=keys,
-            stream_tokens=StreamTokens.of(settings),
+            stream_tokens=StreamTokens.of(settings, keys),
             submissions=submissions,
             batches=Batches(
                 BatchStore(redis, ttl_s=settings.registry_ttl_s, has_room=memory.has_room),

@@ -8,7 +8,7 @@ Unknown fields are refused: a misspelt limit would limit nothing.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,22 @@ TierName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
 
 class InvalidControl(InputError):
     """A control record that is wrong: the message says where, and what to change."""
+
+
+class ControlId(msgspec.Struct, frozen=True, order=True):
+    """Which record: its kind and its name."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    @classmethod
+    def parse(cls, key: str) -> Self:
+        """Return the id that a record's key names."""
+        kind, _, name = key.partition(":")
+        return cls(kind, name)
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

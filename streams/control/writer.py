@@ -21,8 +21,8 @@ from aiokafka.errors import KafkaError
 
 from streams.codec import encode, event_headers
 from streams.control.follower import PARTITION
-from streams.control.specs import InvalidControl, read_spec
-from streams.control.state import ControlId, ControlState, history_key, read_key
+from streams.control.specs import ControlId, InvalidControl, read_spec
+from streams.control.state import ControlState, history_key, read_key
 from streams.errors import KafkaUnavailable
 from streams.events import ControlRecord
 from streams.kafka.clients import start_client, stop_client
