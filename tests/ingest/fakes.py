@@ -19,6 +19,7 @@ from ingest.services import HealthMonitor, Services
 from ingest.submit.identification import SdkCall
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header
+from streams.control.state import ControlState
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
     ChatRequested,
@@ -42,7 +43,7 @@ from streams.registry.registry import (
     SubmissionState,
 )
 from streams.registry.runs import may_run_anew
-from streams.serving.api_keys import sender_keys
+from streams.serving.api_keys import ApiKeys
 from streams.settings import ApiKey, Settings
 
 KEY = "key-of-acme"
@@ -399,6 +400,13 @@ class NotedHistory:
 
 
 @dataclass
+class FixedControl:
+    """What the control records say, without Kafka."""
+
+    state: ControlState = field(default_factory=ControlState)
+
+
+@dataclass
 class Rig:
     """The services of an application under test, and what they stand on."""
 
@@ -446,11 +454,13 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         return run
 
     batches, stored = MemoryBatches(), StoredRequests(spend)
+    control, keys = FixedControl(), ApiKeys.of(chosen)
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
-        keys=sender_keys(chosen.keys),
-        stream_tokens=StreamTokens.of(chosen),
+        control=control,
+        keys=keys,
+        stream_tokens=StreamTokens.of(chosen, keys),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
         disconnects=ClientDisconnects(registry, timeout_s=1.0),
