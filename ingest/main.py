@@ -21,6 +21,7 @@ from ingest.anthropic.schema import MessagesBody
 from ingest.batches import routes as batches
 from ingest.errors import anthropic_error_body, as_api_error, is_anthropic_route, speaks_anthropic
 from ingest.feedback import FeedbackBody
+from ingest.limits.answers import RATE_LIMIT_HEADERS
 from ingest.native import chat, requests
 from ingest.native.chat import page_router
 from ingest.native.schema import ChatBody, SubmitBody
@@ -41,7 +42,7 @@ from streams.settings import Settings
 _METHODS = ("GET", "POST", "PUT", "DELETE")
 _EXPOSED_HEADERS = (
     *("X-Request-ID", "request-id", "Retry-After", "Location", "x-should-retry", "Age"),
-    *(CACHE_KIND_HEADER, MODEL_HEADER, *REPLAYED),
+    *(CACHE_KIND_HEADER, MODEL_HEADER, *REPLAYED, *RATE_LIMIT_HEADERS),
 )
 _NATIVE = (chat, requests, batches, feedback, admin, control)
 _BODIES = (

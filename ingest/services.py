@@ -20,12 +20,14 @@ from ingest.batches.service import Batches
 from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import ReplyConsumer
 from ingest.follow.reply_hub import ReplyHub
+from ingest.limits.admission import RequestLimits
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.control.follower import ControlFollower
 from streams.errors import HeadraceError, StoreDenied
 from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import RecordAuth
+from streams.limits.limiter import RateLimiter
 from streams.publisher import Publisher, SendGate
 from streams.redis import connection
 from streams.redis.memory import MemoryState, MemoryWatch, StoreMemory
@@ -110,6 +112,7 @@ class Services:
     control: ControlFollower
     keys: ApiKeys
     stream_tokens: StreamTokens
+    limits: RequestLimits
     submissions: Submissions
     batches: Batches
     disconnects: ClientDisconnects
@@ -202,6 +205,8 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         )
         disconnects = ClientDisconnects(registry, timeout_s=2 * settings.redis_timeout_s)
         stack.push_async_callback(disconnects.close)
+        limits = RequestLimits(settings, control, RateLimiter(redis), timeout_s=2 * settings.redis_timeout_s)
+        stack.push_async_callback(limits.close)
         client_retries = ClientRetries(redis, timeout_s=2 * settings.redis_timeout_s)
         stack.push_async_callback(client_retries.close)
         submissions = Submissions(registry, publisher, hub, partitions=replies.partitions, source=f"/{name}")
@@ -210,6 +215,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
             control=control,
             keys=keys,
             stream_tokens=StreamTokens.of(settings, keys),
+            limits=limits,
             submissions=submissions,
             batches=Batches(
                 BatchStore(redis, ttl_s=settings.registry_ttl_s, has_room=memory.has_room),

@@ -21,11 +21,12 @@ from streams import pipeline
 from streams.codec import encode
 from streams.errors import InputError, InvalidRequest
 from streams.events import ChatRequested, Envelope, ErrorInfo, InputVerdict, RequestGuarded, Status
-from streams.model_catalogue import MODELS, count_messages, count_text
+from streams.model_catalogue import MODELS
 from streams.publisher import Emit
 from streams.registry.entries import cancelled_error
 from streams.registry.registry import RequestRegistry
 from streams.request_rules.chat import check_chat
+from streams.request_rules.input_tokens import input_tokens
 from streams.settings import Settings
 from streams.topics import MAX_GUARDED_FACTOR
 
@@ -59,11 +60,7 @@ def check_size(request: ChatRequested, most: int, *, what: str = "the request") 
 
 
 def _check_tokens(request: ChatRequested, settings: Settings) -> int:
-    if request.messages is not None:
-        tokens = count_messages([msgspec.to_builtins(message) for message in request.messages])
-    else:
-        tokens = count_text(request.query or "")
-        tokens += sum(count_text(value) for value in (request.variables or {}).values())
+    tokens = input_tokens(request)
     most = settings.max_input_tokens
     if request.model:
         most = min(most, MODELS[request.model].context_window_tokens)

@@ -72,6 +72,7 @@ async def submit(request: Request, caller: SenderDep, services: ServicesDep) -> 
     with services.batches.receiving():
         data = await read_body(request, max_bytes=MAX_BATCH_BYTES, timeout_s=_BODY_TIMEOUT_S)
         file = await check_file(data, rules, tenant=caller.tenant)
+        await services.limits.admit_batch(request, caller, batch_id, file)
         repeat = await services.batches.submit(
             batch_id, file, caller=caller, traceparent=headers.get("traceparent")
         )

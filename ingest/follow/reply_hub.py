@@ -29,6 +29,7 @@ class RunningAnswer:
         self.so_far = AnswerSoFar()
         self.cache_kind: CacheKind | None = None
         self.listeners: set[ReplyListener] = set()
+        self.on_reply: Callable[[Reply], None] | None = None
 
 
 class ReplyListener(ExitStack):
@@ -163,6 +164,8 @@ class ReplyHub:
         if waiting is not None:
             waiting.resolve(reply)
         answer = self._answers.pop(reply.request_id, None)
+        if answer is not None and answer.on_reply is not None:
+            answer.on_reply(reply)
         for listener in answer.listeners if answer else ():
             if listener.correlation_id is None:
                 listener.resolve(reply)

@@ -80,7 +80,14 @@ async def submit(request: Request, caller: SenderDep, services: ServicesDep) -> 
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     wanted = native_request(decode_body(data, SubmitBody, hints=HINTS))
     prepared = await prepare(request, caller, wanted, services)
-    submitted = await services.submissions.submit(prepared)
+    admission = await services.limits.admit(request, prepared)
+    if admission.holds:  # a reply that does not pass here leaves it to its deadline
+        services.hub.track(prepared.request_id).on_reply = admission.end
+    try:
+        submitted = await services.submissions.submit(prepared)
+    except BaseException:
+        admission.end()
+        raise
     if submitted.reply is not None:
         return JsonResponse(reply_view(submitted.reply), headers=dict(REPLAYED))
     request_id = prepared.request_id

@@ -99,6 +99,7 @@ async def answer(
 ) -> Response:
     """Submit a request; return the response with its answer: JSON, or a stream if a format is given.
 
+    What it takes of its caller's limits is held until the listener is closed, however that comes about.
     Of a stream, a failure before its first text is answered as JSON, with its real status.
     """
     started = time.monotonic()
@@ -109,7 +110,13 @@ async def answer(
         return JsonResponse(render(reply, latency_ms), headers=answer_headers(reply))
 
     with services.client_retries.attending(prepared.call):
-        submitted, listener = await services.submissions.submit_and_listen(prepared)
+        admission = await services.limits.admit(request, prepared)
+        try:
+            submitted, listener = await services.submissions.submit_and_listen(prepared)
+        except BaseException:
+            admission.end()
+            raise
+        listener.callback(lambda: admission.end(listener.reply))
         with ExitStack() as closing:
             closing.enter_context(listener)
             if stream is None:

@@ -48,6 +48,10 @@ WEBHOOKS_HOSTS = KeyFamily(prefix=_ROOT + "webhooks:hosts:", expires=False)
 WEBHOOKS_TENANTS = KeyFamily(prefix=_ROOT + "webhooks:tenants", expires=False)
 WEBHOOKS_BYTES = KeyFamily(prefix=_ROOT + "webhooks:bytes", expires=False)
 WEBHOOK_DONE = KeyFamily(prefix=_ROOT + "webhooks:done:")
+LIMIT_TIMES = KeyFamily(prefix=_ROOT + "limits:times:")
+LIMIT_COUNTS = KeyFamily(prefix=_ROOT + "limits:counts:")
+LIMIT_PERMITS = KeyFamily(prefix=_ROOT + "limits:permits:")
+LIMIT_CHARGED = KeyFamily(prefix=_ROOT + "limits:charged:")
 
 FAMILIES = tuple(each for each in list(globals().values()) if isinstance(each, KeyFamily))
 

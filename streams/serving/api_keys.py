@@ -24,6 +24,8 @@ DEFAULT_USER = "anonymous"
 #: What makes a key known for one of Headrace, in a log or a repository.
 KEY_PREFIX = "hr_"
 _ID_PREFIX = "key_"
+_SETTINGS_ID_PREFIX = "env_"
+_ID_DIGITS = 12
 _KEY_BYTES = 32
 _ID_BYTES = 6
 
@@ -56,7 +58,7 @@ class Caller(msgspec.Struct, frozen=True):
     """The owner of an API key; clients cannot set any field.
 
     A key with the scope `admin` sees all tenants and changes control records; with a `user` it speaks for
-    nobody else. `key` is the key's id, empty for one of the settings.
+    nobody else. `key` is the key's id; one of the settings begins with `env_`, and the admin's has none.
     """
 
     tenant: str
@@ -108,7 +110,10 @@ class ApiKeys:
     @classmethod
     def of(cls, settings: Settings) -> "ApiKeys":
         """Return the keys of the settings."""
-        given = {key: Caller(owner.tenant, owner.tier) for key, owner in settings.keys.items()}
+        given = {
+            key: Caller(owner.tenant, owner.tier, key=_SETTINGS_ID_PREFIX + digest_of_key(key)[:_ID_DIGITS])
+            for key, owner in settings.keys.items()
+        }
         if settings.admin_key is not None:
             admin = settings.admin_key.get_secret_value()
             if admin in given:

@@ -56,7 +56,8 @@ def render_plainly(request: Request, status: int, error: ErrorInfo, headers: Map
 class RequestFrame:
     """Gives each request an id, answers uncaught faults with a 500, and logs one line per request.
 
-    The line never contains the key, the query string or any text of the request.
+    The line never contains the key, the query string or any text of the request. `response_headers` in the
+    request's state are on its response, whether that is an answer or an error.
     """
 
     def __init__(self, app: ASGIApp, *, logger: str, render: Render = render_plainly) -> None:
@@ -79,6 +80,8 @@ class RequestFrame:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = state["request_id"]
+                for name, value in state.get("response_headers", {}).items():
+                    headers[name] = value
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)

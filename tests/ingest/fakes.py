@@ -1,6 +1,7 @@
 """Ports of ingest in memory, and a pipeline that answers as it is told."""
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ingest.batches.batch import Batch
 from ingest.batches.lines import LineName
 from ingest.batches.service import Batches
 from ingest.follow.reply_hub import ReplyHub
+from ingest.limits.admission import RequestLimits
 from ingest.services import HealthMonitor, Services
 from ingest.submit.identification import SdkCall
 from ingest.submit.submission import ClientDisconnects, Submissions
@@ -33,6 +35,8 @@ from streams.events import (
     Status,
     Usage,
 )
+from streams.limits.limiter import Known, LimitExceeded, Standing, Take, Taken
+from streams.limits.subjects import LimitKind
 from streams.publisher import Emit, Position
 from streams.redis.memory import StoreMemory
 from streams.registry.registry import (
@@ -400,6 +404,78 @@ class NotedHistory:
 
 
 @dataclass
+class MemoryLimiter:
+    """Counts in dicts, without a clock: a minute never ends."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    permits: dict[str, set[str]] = field(default_factory=dict)
+    charged: set[str] = field(default_factory=set)
+    calls: int = 0
+    broken: bool = False
+
+    async def take(
+        self, request_id: str, takes: Sequence[Take], *, attempt: str, entry: str, permit_s: float = 0.0
+    ) -> Taken | Known | LimitExceeded:
+        del attempt, entry
+        self.calls += 1
+        if self.broken:
+            raise StoreUnavailable("Redis: connection refused at 10.0.0.1")
+        if request_id in self.charged:
+            return Known(standings=self._standings(takes))
+        for take, standing in zip(takes, self._standings(takes), strict=True):
+            wants = {
+                LimitKind.REQUESTS: take.requests,
+                LimitKind.TOKENS: take.tokens,
+                LimitKind.CONCURRENT: int(permit_s > 0),
+            }
+            for kind, wanted in wants.items():
+                limit = kind.of(take.subject.bounds)
+                if limit is not None and standing.used(kind) + wanted > limit:
+                    wait_s = None if wanted > limit else 12.3
+                    return LimitExceeded(
+                        standings=self._standings(takes), over=standing, kind=kind, take=take, wait_s=wait_s
+                    )
+        self.charged.add(request_id)
+        for take in takes:
+            key = take.subject.digest
+            self.requests[key] += take.requests
+            self.tokens[key] += take.tokens
+            if permit_s:
+                self.permits.setdefault(key, set()).add(request_id)
+        return Taken(
+            request=request_id,
+            tokens=takes[0].tokens,
+            standings=self._standings(takes),
+            times=(0,) * len(takes),
+            has_permit=permit_s > 0,
+        )
+
+    async def finish(self, taken: Taken, *, tokens: int | None) -> None:
+        for each in taken.standings:
+            self.permits.get(each.subject.digest, set()).discard(taken.request)
+            if tokens is not None and taken.tokens:
+                self.tokens[each.subject.digest] += tokens - taken.tokens
+
+    @property
+    def held(self) -> int:
+        """How many permits are held, of all subjects."""
+        return sum(map(len, self.permits.values()))
+
+    def _standings(self, takes: Sequence[Take]) -> tuple[Standing, ...]:
+        return tuple(
+            Standing(
+                subject=each.subject,
+                requests=self.requests[each.subject.digest],
+                tokens=self.tokens[each.subject.digest],
+                concurrent=len(self.permits.get(each.subject.digest, ())),
+                whole_in_s=59.5,
+            )
+            for each in takes
+        )
+
+
+@dataclass
 class FixedControl:
     """What the control records say, without Kafka."""
 
@@ -419,6 +495,8 @@ class Rig:
     batches: MemoryBatches
     stored: StoredRequests
     memory: dict[str, StoreMemory]
+    control: FixedControl
+    limiter: MemoryLimiter
 
 
 def settings(**overrides: Any) -> Settings:
@@ -454,12 +532,13 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         return run
 
     batches, stored = MemoryBatches(), StoredRequests(spend)
-    control, keys = FixedControl(), ApiKeys.of(chosen)
+    control, keys, limiter = FixedControl(), ApiKeys.of(chosen), MemoryLimiter()
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
         control=control,
         keys=keys,
+        limits=RequestLimits(chosen, control, limiter, timeout_s=1.0),
         stream_tokens=StreamTokens.of(chosen, keys),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
@@ -474,4 +553,4 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         history=history,
         clock=lambda: FEEDBACK_AT,
     )
-    return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory)
+    return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory, control, limiter)
