@@ -122,7 +122,7 @@ class RateLimiter:
                 over=standings[refused - 1],
                 kind=LimitKind(kind.decode()),
                 take=takes[refused - 1],
-                wait_s=None if int(wait) == _NEVER else int(wait) / _US,
+                wait_s=None if wait == _NEVER else wait / _US,
             )
         return Taken(
             request=request,
@@ -150,8 +150,8 @@ class RateLimiter:
         return "" if self._clock is None else self._clock()
 
 
-def _rows(numbers: Sequence[bytes], length: int) -> list[list[int]]:
-    return [[int(each) for each in numbers[at : at + length]] for at in range(0, len(numbers), length)]
+def _rows(numbers: Sequence[int], length: int) -> list[Sequence[int]]:
+    return [numbers[at : at + length] for at in range(0, len(numbers), length)]
 
 
 def _standing(subject: LimitSubject, row: Sequence[int]) -> Standing:
