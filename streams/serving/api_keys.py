@@ -136,6 +136,12 @@ class ApiKeys:
             key.tenant == tenant for _, key in self._recorded.values()
         )
 
+    def named(self, key_id: str) -> Caller | None:
+        """Return the owner of the key with this id, also of one that has expired; None for none."""
+        given = (caller for caller in self._given.values() if caller.key)
+        recorded = (_recorded(name, key) for name, key in self._recorded.values())
+        return next((caller for caller in (*given, *recorded) if caller.key == key_id), None)
+
     def caller(self, presented: str | None) -> Caller:
         """Return the owner of a key; raise the 401 without one, or for one that is unknown or has expired."""
         digest = digest_of_key(required(presented))
@@ -143,10 +149,14 @@ class ApiKeys:
             name, key = found
             if key.expires_at is not None and key.expires_at <= self._clock():
                 raise unauthorized(f"the API key expired at {key.expires_at.isoformat()}")
-            return Caller(key.tenant, key.tier, key.scopes, key.user, name)
+            return _recorded(name, key)
         if (caller := self._given.get(digest)) is None:
             raise unauthorized("the API key is not known here")
         return caller
+
+
+def _recorded(name: str, key: KeySpec) -> Caller:
+    return Caller(key.tenant, key.tier, key.scopes, key.user, name)
 
 
 def new_key() -> tuple[str, str]:

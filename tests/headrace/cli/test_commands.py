@@ -10,7 +10,7 @@ from headrace.cli.app import build_app
 
 COMMANDS = [
     *"up down status ingest worker analytics send audit report sql".split(),
-    *("topics create", "dlq list", "dlq show", "dlq replay", "dlq discard", "privacy erase"),
+    *("topics create", "dlq list", "dlq show", "dlq replay", "dlq discard", "privacy erase", "limits test"),
 ]
 
 
