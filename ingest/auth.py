@@ -133,6 +133,12 @@ async def _reader(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
     return caller
 
 
+async def of_a_tenant(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    """Return a caller who may send requests, or read them."""
+    caller.check_scope("chat", "read")
+    return caller
+
+
 async def _admin(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
     caller.check_scope("admin")
     return caller

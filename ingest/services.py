@@ -23,6 +23,7 @@ from ingest.follow.reply_hub import ReplyHub
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.control.follower import ControlFollower
+from streams.control.writer import ControlWriter
 from streams.errors import HeadraceError, StoreDenied
 from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import RecordAuth
@@ -108,6 +109,7 @@ class Services:
 
     settings: Settings
     control: ControlFollower
+    open_control: Callable[[], ControlWriter]
     keys: ApiKeys
     stream_tokens: StreamTokens
     submissions: Submissions
@@ -151,9 +153,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         )
         control.subscribe(keys.follow)
         if not keys:
-            log.warning(
-                "ingest.no_api_keys", hint="every request is refused: `headrace keys create` makes one"
-            )
+            log.warning("ingest.no_api_keys", hint="nobody is let in: `headrace keys create` makes one")
         redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
         memory = await stack.enter_async_context(MemoryWatch(redis))
@@ -208,6 +208,13 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         yield Services(
             settings=settings,
             control=control,
+            open_control=partial(
+                ControlWriter,
+                settings.kafka_bootstrap,
+                client_id=f"{name}-admin",
+                timeout_s=settings.kafka_timeout_s,
+                auth=auth,
+            ),
             keys=keys,
             stream_tokens=StreamTokens.of(settings, keys),
             submissions=submissions,
