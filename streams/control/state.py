@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping
 from typing import Self, TypeVar
 
 from streams.control.document import shipped_records
-from streams.control.specs import KINDS, ControlId, InvalidControl, KeySpec, LimitSpec, Spec, read_spec
+from streams.control.specs import (
+    KINDS,
+    ControlId,
+    InvalidControl,
+    IssuerSpec,
+    KeySpec,
+    LimitSpec,
+    Spec,
+    read_spec,
+)
 from streams.events import ControlRecord
 
 S = TypeVar("S", bound=Spec)
@@ -60,10 +69,15 @@ class ControlState:
     def check(self) -> None:
         """Check that what records say of each other is there; `InvalidControl` names what is not."""
         tiers = self.specs(LimitSpec)
-        for name, key in self.specs(KeySpec).items():
-            if key.tier not in tiers:
+        named = {f"keys.{name}.tier": key.tier for name, key in self.specs(KeySpec).items()}
+        named |= {f"issuers.{name}.tier": each.tier for name, each in self.specs(IssuerSpec).items()}
+        for place, tier in named.items():
+            if tier not in tiers:
                 raise InvalidControl(
-                    f"keys.{name}.tier: there are no limits for the tier {key.tier!r}; there are: "
+                    f"{place}: there are no limits for the tier {tier!r}; there are: "
                     f"{', '.join(sorted(tiers)) or 'none'}",
-                    param=f"keys.{name}.tier",
+                    param=place,
                 )
+        urls = [each.url for each in self.specs(IssuerSpec).values()]
+        if twice := {url for url in urls if urls.count(url) > 1}:
+            raise InvalidControl(f"issuers: {min(twice)} is there twice", param="issuers")
