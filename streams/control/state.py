@@ -5,7 +5,7 @@ version stays for good under ``history/version/kind:name``, so that it can be sh
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from streams.control.document import shipped_records
 from streams.control.specs import (
@@ -39,6 +39,11 @@ def read_key(key: bytes | None) -> tuple[ControlId, int | None]:
     return ControlId.parse(rest), int(version)
 
 
+def described(record: ControlRecord) -> dict[str, Any]:
+    """Return a version as programs read it."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
 class ControlState:
     """The records that hold, by id, and what they say. What is shipped holds where no record says otherwise.
 
@@ -55,6 +60,12 @@ class ControlState:
     def specs(self, form: type[S]) -> Mapping[str, S]:
         """Return what the records of a kind say, by name."""
         return self._specs[form]  # type: ignore[return-value]  # filled by kind
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Return what holds, by kind and name; what is shipped has version 0."""
+        shipped = {of: {"version": 0, "spec": spec} for of, spec in shipped_records().items()}
+        said = shipped | {of: described(record) for of, record in self.records.items()}
+        return [{"kind": of.kind, "name": of.name} | said[of] for of in sorted(said)]
 
     def learned(self, changes: Iterable[tuple[ControlId, ControlRecord | None]]) -> Self:
         """Return the state with records set, or taken away (None). Raises `InvalidControl`."""
