@@ -24,6 +24,7 @@ from ingest.limits.admission import RequestLimits
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.control.follower import ControlFollower
+from streams.control.writer import ControlWriter
 from streams.errors import HeadraceError, StoreDenied
 from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import RecordAuth
@@ -34,6 +35,7 @@ from streams.redis.memory import MemoryState, MemoryWatch, StoreMemory
 from streams.registry.registry import RequestRegistry
 from streams.registry.runs import RequestRuns
 from streams.serving.api_keys import ApiKeys
+from streams.serving.callers import Callers
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -110,7 +112,8 @@ class Services:
 
     settings: Settings
     control: ControlFollower
-    keys: ApiKeys
+    open_control: Callable[[], ControlWriter]
+    callers: Callers
     stream_tokens: StreamTokens
     limits: RequestLimits
     submissions: Submissions
@@ -142,7 +145,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
     Raises `KafkaUnavailable`, and `ConfigurationError`: topics that do not fit, or a Redis that
     refuses us.
     """
-    keys = ApiKeys.of(settings)
+    callers = Callers(ApiKeys.of(settings))
     auth = RecordAuth.from_settings(settings)
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
@@ -152,11 +155,10 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
                 settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s, auth=auth
             )
         )
-        control.subscribe(keys.follow)
-        if not keys:
-            log.warning(
-                "ingest.no_api_keys", hint="every request is refused: `headrace keys create` makes one"
-            )
+        stack.push_async_callback(callers.close)
+        control.subscribe(callers.follow)
+        if not callers.keys:
+            log.warning("ingest.no_api_keys", hint="nobody is let in: `headrace keys create` makes one")
         redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
         memory = await stack.enter_async_context(MemoryWatch(redis))
@@ -213,8 +215,15 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         yield Services(
             settings=settings,
             control=control,
-            keys=keys,
-            stream_tokens=StreamTokens.of(settings, keys),
+            open_control=partial(
+                ControlWriter,
+                settings.kafka_bootstrap,
+                client_id=f"{name}-admin",
+                timeout_s=settings.kafka_timeout_s,
+                auth=auth,
+            ),
+            callers=callers,
+            stream_tokens=StreamTokens.of(settings, callers),
             limits=limits,
             submissions=submissions,
             batches=Batches(

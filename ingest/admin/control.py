@@ -1,7 +1,5 @@
 """Routes that change Headrace while it runs: control records, and API keys. They need the scope `admin`."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,10 +12,9 @@ from ingest.auth import AdminDep
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
 from ingest.submit.http_message import decode_body, read_body
-from streams.control.specs import ControlId, KeySpec, Scope, TierName
-from streams.control.writer import Changes, ControlWriter
+from streams.control.specs import KINDS, ControlId, KeySpec, Scope, TierName
+from streams.control.writer import Changes
 from streams.events import Name
-from streams.kafka.record_auth import RecordAuth
 from streams.serving.api_keys import Caller, digest_of_key, new_key
 from streams.serving.fastapi_errors import errors
 from streams.serving.responses import JsonResponse, not_found
@@ -54,12 +51,12 @@ class KeyBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @router.get("/control")
 async def list_records(admin: AdminDep, services: ServicesDep, kind: str | None = None) -> Response:
-    """List the records that hold, by kind and name."""
+    """List the records that hold, by kind and name. Those that come with Headrace have version 0."""
     del admin
-    async with _writer(services) as writer:
+    async with services.open_control() as writer:
         state = await writer.state()
-    found = [each for of, each in sorted(state.records.items()) if kind in (None, of.kind)]
-    return JsonResponse({"records": found})
+    found = [each for each in state.listed() if kind in (None, each["kind"])]
+    return JsonResponse({"kinds": list(KINDS), "records": found})
 
 
 @router.get("/control/{kind}/{name:path}", responses=errors(404))
@@ -67,7 +64,7 @@ async def get_record(admin: AdminDep, services: ServicesDep, kind: str, name: st
     """Return a record as it holds, and every version that it has had, the oldest first."""
     del admin
     of = ControlId(kind, name)
-    async with _writer(services) as writer:
+    async with services.open_control() as writer:
         versions = await writer.history(of)
     if not versions:
         raise not_found(f"there is no record {of}", code="record_not_found", param="name")
@@ -75,7 +72,7 @@ async def get_record(admin: AdminDep, services: ServicesDep, kind: str, name: st
     return JsonResponse({"record": holds, "history": versions})
 
 
-@router.put("/control/{kind}/{name:path}", openapi_extra=body_of(ChangeBody), responses=errors(400))
+@router.put("/control/{kind}/{name:path}", openapi_extra=body_of(ChangeBody))
 async def set_record(
     request: Request, admin: AdminDep, services: ServicesDep, kind: str, name: str
 ) -> Response:
@@ -84,7 +81,7 @@ async def set_record(
     return await _changed(services, {ControlId(kind, name): body.spec}, admin, body.reason)
 
 
-@router.delete("/control/{kind}/{name:path}", responses=errors(404))
+@router.delete("/control/{kind}/{name:path}")
 async def remove_record(
     admin: AdminDep, services: ServicesDep, kind: str, name: str, reason: str = ""
 ) -> Response:
@@ -92,19 +89,19 @@ async def remove_record(
     return await _changed(services, {ControlId(kind, name): None}, admin, reason)
 
 
-@router.post("/rollback/{kind}/{name:path}", openapi_extra=body_of(ReasonBody), responses=errors(400))
+@router.post("/rollback/{kind}/{name:path}", openapi_extra=body_of(ReasonBody))
 async def roll_back(
     request: Request, admin: AdminDep, services: ServicesDep, kind: str, name: str
 ) -> Response:
     """Say again what the version before the last one said."""
     data = await read_body(request, max_bytes=_MAX_BODY_BYTES)
     body = decode_body(data, ReasonBody) if data else ReasonBody()
-    async with _writer(services) as writer:
+    async with services.open_control() as writer:
         new = await writer.roll_back(ControlId(kind, name), author=_author(admin), reason=body.reason)
     return JsonResponse({"changed": new})
 
 
-@router.post("/keys", status_code=201, openapi_extra=body_of(KeyBody), responses=errors(400))
+@router.post("/keys", status_code=201, openapi_extra=body_of(KeyBody))
 async def create_key(request: Request, admin: AdminDep, services: ServicesDep) -> Response:
     """Make an API key. The answer is the only place where it is ever shown."""
     body = decode_body(await read_body(request, max_bytes=_MAX_BODY_BYTES), KeyBody)
@@ -118,28 +115,16 @@ async def create_key(request: Request, admin: AdminDep, services: ServicesDep) -
         expires_at=body.expires_at,
     )
     changes = {ControlId("key", key_id): msgspec.to_builtins(spec)}
-    async with _writer(services) as writer:
+    async with services.open_control() as writer:
         await writer.change(changes, author=_author(admin), reason=body.reason)
     return JsonResponse({"id": key_id, "key": key}, status_code=201, headers={"Cache-Control": "no-store"})
 
 
 async def _changed(services: Services, changes: Changes, admin: Caller, reason: str) -> Response:
-    async with _writer(services) as writer:
+    async with services.open_control() as writer:
         new = await writer.change(changes, author=_author(admin), reason=reason)
     return JsonResponse({"changed": new})
 
 
 def _author(admin: Caller) -> str:
     return admin.key or "HEADRACE_ADMIN_KEY"
-
-
-@asynccontextmanager
-async def _writer(services: Services) -> AsyncIterator[ControlWriter]:
-    settings = services.settings
-    async with ControlWriter(
-        settings.kafka_bootstrap,
-        client_id=f"headrace-ingest-{settings.ingest_replica}-admin",
-        timeout_s=settings.kafka_timeout_s,
-        auth=RecordAuth.from_settings(settings),
-    ) as writer:
-        yield writer

@@ -150,7 +150,7 @@ class RequestLimits:
         peer = request.client.host if request.client else None
         forwarded = request.headers.getlist("x-forwarded-for")
         who = Requester(
-            key=caller.key,
+            key=caller.key or f"token of {caller.user}",  # each user of an OIDC issuer is a key of its own
             tenant=caller.tenant,
             tier=caller.tier,
             user=user,

@@ -108,7 +108,7 @@ class ControlFollower:
             try:
                 self.state = self.state.learned([(of, self._event(record))])
             except (InvalidControl, LookupError) as fault:
-                log.error("control.refused", record=str(of), error=str(fault))
+                log.warning("control.refused", record=str(of), error=str(fault))
                 continue
         if self.state is not before:
             log.info("control.changed", records=len(self.state.records))

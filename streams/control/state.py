@@ -5,10 +5,19 @@ version stays for good under ``history/version/kind:name``, so that it can be sh
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from streams.control.document import shipped_records
-from streams.control.specs import KINDS, ControlId, InvalidControl, KeySpec, LimitSpec, Spec, read_spec
+from streams.control.specs import (
+    KINDS,
+    ControlId,
+    InvalidControl,
+    IssuerSpec,
+    KeySpec,
+    LimitSpec,
+    Spec,
+    read_spec,
+)
 from streams.events import ControlRecord
 
 S = TypeVar("S", bound=Spec)
@@ -30,6 +39,11 @@ def read_key(key: bytes | None) -> tuple[ControlId, int | None]:
     return ControlId.parse(rest), int(version)
 
 
+def described(record: ControlRecord) -> dict[str, Any]:
+    """Return a version as programs read it."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
 class ControlState:
     """The records that hold, by id, and what they say. What is shipped holds where no record says otherwise.
 
@@ -47,6 +61,12 @@ class ControlState:
         """Return what the records of a kind say, by name."""
         return self._specs[form]  # type: ignore[return-value]  # filled by kind
 
+    def listed(self) -> list[dict[str, Any]]:
+        """Return what holds, by kind and name; what is shipped has version 0."""
+        shipped = {of: {"version": 0, "spec": spec} for of, spec in shipped_records().items()}
+        said = shipped | {of: described(record) for of, record in self.records.items()}
+        return [{"kind": of.kind, "name": of.name} | said[of] for of in sorted(said)]
+
     def learned(self, changes: Iterable[tuple[ControlId, ControlRecord | None]]) -> Self:
         """Return the state with records set, or taken away (None). Raises `InvalidControl`."""
         records = dict(self.records)
@@ -60,10 +80,15 @@ class ControlState:
     def check(self) -> None:
         """Check that what records say of each other is there; `InvalidControl` names what is not."""
         tiers = self.specs(LimitSpec)
-        for name, key in self.specs(KeySpec).items():
-            if key.tier not in tiers:
+        named = {f"keys.{name}.tier": key.tier for name, key in self.specs(KeySpec).items()}
+        named |= {f"issuers.{name}.tier": each.tier for name, each in self.specs(IssuerSpec).items()}
+        for place, tier in named.items():
+            if tier not in tiers:
                 raise InvalidControl(
-                    f"keys.{name}.tier: there are no limits for the tier {key.tier!r}; there are: "
+                    f"{place}: there are no limits for the tier {tier!r}; there are: "
                     f"{', '.join(sorted(tiers)) or 'none'}",
-                    param=f"keys.{name}.tier",
+                    param=place,
                 )
+        urls = [each.url for each in self.specs(IssuerSpec).values()]
+        if twice := {url for url in urls if urls.count(url) > 1}:
+            raise InvalidControl(f"issuers: {min(twice)} is there twice", param="issuers")

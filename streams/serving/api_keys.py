@@ -67,13 +67,11 @@ class Caller(msgspec.Struct, frozen=True):
     user: str | None = None
     key: str = ""
 
-    def check_scope(self, scope: Scope) -> None:
-        """Raise the 403 where the key does not open this."""
-        if scope not in self.scopes:
-            raise forbidden(
-                f"this API key has no scope {scope!r}; it has: {', '.join(self.scopes)}",
-                code="missing_scope",
-            )
+    def check_scope(self, *any_of: Scope) -> None:
+        """Raise the 403 where the key has none of the scopes that open this."""
+        if not set(any_of) & set(self.scopes):
+            wanted, given = " or ".join(map(repr, any_of)), ", ".join(self.scopes)
+            raise forbidden(f"this API key has no scope {wanted}; it has: {given}", code="missing_scope")
 
     def speaks_for(self, user: str) -> str:
         """Return the user of a request that names `user`; raise the 403 for another one than the key's."""

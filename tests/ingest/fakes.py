@@ -21,7 +21,7 @@ from ingest.services import HealthMonitor, Services
 from ingest.submit.identification import SdkCall
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header
-from streams.control.state import ControlState
+from streams.control.follower import ControlFollower
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
     ChatRequested,
@@ -48,10 +48,13 @@ from streams.registry.registry import (
 )
 from streams.registry.runs import may_run_anew
 from streams.serving.api_keys import ApiKeys
+from streams.serving.callers import Callers
 from streams.settings import ApiKey, Settings
+from tests.fakes.control import MemoryControl
 
 KEY = "key-of-acme"
 OTHER_KEY = "key-of-zeta"
+ADMIN_KEY = "key-of-the-admin"
 MODEL = "gpt-4o-mini"
 FEEDBACK_AT = datetime(2026, 11, 21, 9, 30, 0, 123456, UTC)
 """When feedback is given: the clock stands still."""
@@ -476,13 +479,6 @@ class MemoryLimiter:
 
 
 @dataclass
-class FixedControl:
-    """What the control records say, without Kafka."""
-
-    state: ControlState = field(default_factory=ControlState)
-
-
-@dataclass
 class Rig:
     """The services of an application under test, and what they stand on."""
 
@@ -495,7 +491,6 @@ class Rig:
     batches: MemoryBatches
     stored: StoredRequests
     memory: dict[str, StoreMemory]
-    control: FixedControl
     limiter: MemoryLimiter
 
 
@@ -509,6 +504,7 @@ def settings(**overrides: Any) -> Settings:
             KEY: ApiKey(tenant="acme", tier="enterprise"),
             OTHER_KEY: ApiKey(tenant="zeta", tier="free"),
         },
+        "admin_key": ADMIN_KEY,
         "stream_token_secret": "a secret of the tests, long enough",
         "max_concurrent_requests": 8,
         "max_body_bytes": 200_000,
@@ -531,15 +527,17 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
         return run
 
+    callers, control = Callers(ApiKeys.of(chosen)), MemoryControl()
     batches, stored = MemoryBatches(), StoredRequests(spend)
-    control, keys, limiter = FixedControl(), ApiKeys.of(chosen), MemoryLimiter()
+    follower, limiter = ControlFollower(chosen.kafka_bootstrap, client_id="rig", timeout_s=1), MemoryLimiter()
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
-        control=control,
-        keys=keys,
-        limits=RequestLimits(chosen, control, limiter, timeout_s=1.0),
-        stream_tokens=StreamTokens.of(chosen, keys),
+        control=follower,
+        open_control=lambda: control,
+        callers=callers,
+        stream_tokens=StreamTokens.of(chosen, callers),
+        limits=RequestLimits(chosen, follower, limiter, timeout_s=1.0),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
         disconnects=ClientDisconnects(registry, timeout_s=1.0),
@@ -553,4 +551,4 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         history=history,
         clock=lambda: FEEDBACK_AT,
     )
-    return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory, control, limiter)
+    return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory, limiter)

@@ -35,7 +35,7 @@ def limited(wired: Rig, **limits: dict[str, int]) -> None:
     record = ControlRecord(
         kind="limit", name="enterprise", version=1, spec=limits, author="ops", reason="", at=FEEDBACK_AT
     )
-    wired.control.state = ControlState({ControlId("limit", "enterprise"): record})
+    wired.services.control.state = ControlState({ControlId("limit", "enterprise"): record})
 
 
 def one_at_a_time(wired: Rig) -> None:
