@@ -19,11 +19,12 @@ from ingest.batches.batch import BatchStore
 from ingest.batches.service import Batches
 from ingest.follow.delta_history import DeltaHistory
 from ingest.follow.reply_consumer import ReplyConsumer
-from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
+from streams.control.catalogue import LiveCatalogue
 from streams.errors import HeadraceError, StoreDenied
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher, SendGate
 from streams.redis import connection
@@ -119,6 +120,7 @@ class Services:
     health: HealthMonitor
     reply_loop: ReplyConsumer
     history: DeltaHistory
+    models: LiveCatalogue = field(default_factory=LiveCatalogue)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 

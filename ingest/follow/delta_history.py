@@ -24,9 +24,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from ingest.follow.reply_consumer import ReplyConsumer, dispatch
-from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from streams.events import ReplyAddress
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from streams.registry.registry import RequestState
 from streams.tasks import cancel_and_wait, event_within

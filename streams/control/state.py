@@ -9,8 +9,18 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from streams.control.specs import KINDS, InvalidControl, KeySpec, LimitSpec, Spec, read_spec
+from streams.control.specs import (
+    KINDS,
+    InvalidControl,
+    KeySpec,
+    LimitSpec,
+    ModelSpec,
+    ProviderSpec,
+    Spec,
+    read_spec,
+)
 from streams.events import ControlRecord
+from streams.model_catalogue import PRICED_MODELS, ProviderProtocol
 
 S = TypeVar("S", bound=Spec)
 
@@ -83,3 +93,41 @@ class ControlState:
                     f"{', '.join(sorted(tiers)) or 'none'}",
                     param=f"keys.{name}.tier",
                 )
+        self._check_providers()
+        self._check_models()
+
+    def _check_providers(self) -> None:
+        for shipped in ProviderProtocol:
+            spec = self.specs(ProviderSpec).get(shipped)
+            if spec is not None and spec.protocol is not shipped:
+                raise InvalidControl(
+                    f"providers.{shipped}.protocol must be {shipped}, which the shipped models of {shipped} "
+                    "need: give the provider another name",
+                    param=f"providers.{shipped}.protocol",
+                )
+
+    def _check_models(self) -> None:
+        models, providers = self.specs(ModelSpec), self.specs(ProviderSpec)
+        protocols = {each.value: each for each in ProviderProtocol}
+        protocols |= {name: spec.protocol for name, spec in providers.items()}
+        taken = dict.fromkeys([*PRICED_MODELS, *models], "a model")
+        for name, model in models.items():
+            if model.provider not in protocols:
+                raise InvalidControl(
+                    f"models.{name}.provider: there is no provider {model.provider!r}; there are: "
+                    f"{', '.join(sorted(protocols))}",
+                    param=f"models.{name}.provider",
+                )
+            if model.embedding is not None and protocols[model.provider] is not ProviderProtocol.OPENAI:
+                raise InvalidControl(
+                    f"models.{name}.embedding: {model.provider} speaks {protocols[model.provider]}, which "
+                    "has no embeddings: name a provider that speaks openai",
+                    param=f"models.{name}.embedding",
+                )
+            for alias in model.aliases:
+                if alias in taken:
+                    raise InvalidControl(
+                        f"models.{name}.aliases: {alias!r} is already the name of {taken[alias]}",
+                        param=f"models.{name}.aliases",
+                    )
+                taken[alias] = f"models.{name}"

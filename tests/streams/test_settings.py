@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streams.errors import ConfigurationError
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.settings import ApiKey, Settings, load_settings
 from tests.fakes.webhook_targets import allows
 
@@ -129,7 +129,7 @@ def test_an_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch) -> N
     environment.setenv("OPENAI_API_KEY", "")
     settings = load_settings()
     assert (settings.ingest_port, settings.keys) == (8000, {})
-    assert settings.provider_key(ProviderName.OPENAI) is None
+    assert settings.provider_key(ProviderProtocol.OPENAI) is None
     environment.setenv("HEADRACE_REDIS_URL", "")
     with pytest.raises(ConfigurationError, match="HEADRACE_REDIS_URL is not set"):
         load_settings()
@@ -139,8 +139,8 @@ def test_provider_keys(environment: pytest.MonkeyPatch) -> None:
     """Under the names that the SDKs use; never shown by accident."""
     environment.setenv("OPENAI_API_KEY", "sk-open")
     settings = load_settings()
-    assert settings.provider_key(ProviderName.OPENAI) == "sk-open"
-    assert settings.provider_key(ProviderName.ANTHROPIC) is None
+    assert settings.provider_key(ProviderProtocol.OPENAI) == "sk-open"
+    assert settings.provider_key(ProviderProtocol.ANTHROPIC) is None
     assert "sk-open" not in repr(settings)
 
 

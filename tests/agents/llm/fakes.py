@@ -37,8 +37,9 @@ from streams.events import (
     ReplyAddress,
     Usage,
 )
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.publisher import Emit, Position
+from tests.fakes.providers import clients_of
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 
@@ -314,15 +315,15 @@ class Bench:
         self.journal = journal or FakeJournal()
         self.sink = sink or FakeSink()
         self.openai = openai if isinstance(openai, FakeProvider) else FakeProvider("openai", openai)
-        providers = {ProviderName.OPENAI: self.openai}
+        providers = {ProviderProtocol.OPENAI: self.openai}
         if anthropic is not None:
             self.anthropic = (
                 anthropic if isinstance(anthropic, FakeProvider) else FakeProvider("anthropic", anthropic)
             )
-            providers[ProviderName.ANTHROPIC] = self.anthropic
+            providers[ProviderProtocol.ANTHROPIC] = self.anthropic
         numbers = count(1)
         self.stage = LlmStage(
-            providers=providers,
+            providers=clients_of(providers),
             publisher=self.sink,
             guards=guards,
             settings=LlmSettings(**policy),

@@ -3,9 +3,9 @@
 import pytest
 
 from agents.llm.chat_calls import longest_output, route
-from streams.model_catalogue import MODELS, ProviderName
+from streams.model_catalogue import MODELS, ProviderProtocol
 
-BOTH = {ProviderName.OPENAI, ProviderName.ANTHROPIC}
+BOTH = {ProviderProtocol.OPENAI, ProviderProtocol.ANTHROPIC}
 CLAUDE = "claude-sonnet-4-20250514"
 DEFAULTS = (CLAUDE, "gpt-4o", "gpt-4o-mini")
 
@@ -16,15 +16,15 @@ DEFAULTS = (CLAUDE, "gpt-4o", "gpt-4o-mini")
         ("gpt-4o", DEFAULTS, BOTH, ["gpt-4o", CLAUDE, "gpt-4o-mini"]),
         (CLAUDE, DEFAULTS, BOTH, [CLAUDE, "gpt-4o", "gpt-4o-mini"]),
         ("claude-3-opus", DEFAULTS, BOTH, ["claude-3-opus", *DEFAULTS]),
-        ("gpt-4o", DEFAULTS, {ProviderName.OPENAI}, ["gpt-4o", "gpt-4o-mini"]),
-        ("gpt-4o", DEFAULTS, {ProviderName.ANTHROPIC}, [CLAUDE]),
+        ("gpt-4o", DEFAULTS, {ProviderProtocol.OPENAI}, ["gpt-4o", "gpt-4o-mini"]),
+        ("gpt-4o", DEFAULTS, {ProviderProtocol.ANTHROPIC}, [CLAUDE]),
         ("gpt-4o", (), BOTH, ["gpt-4o"]),
         ("no-such-model", ("gpt-4o", "no-such-either"), BOTH, ["gpt-4o"]),
         ("gpt-4o", DEFAULTS, set(), []),
     ],
 )
 def test_wanted_model_first_then_each_fallback_once(
-    wanted: str, fallbacks: tuple[str, ...], providers: set[ProviderName], expected: list[str]
+    wanted: str, fallbacks: tuple[str, ...], providers: set[ProviderProtocol], expected: list[str]
 ) -> None:
     """Models without a key or a place in the catalogue are left out."""
     routing = route(

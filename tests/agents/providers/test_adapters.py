@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agents.providers.adapters import CHAT, configured_embedders, configured_providers
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.settings import Settings
 
 _LOADED = """
@@ -44,15 +44,15 @@ def settings(**keys: str | None) -> Settings:
     ("keys", "expected"),
     [
         ({}, set()),
-        ({"openai_api_key": "sk-a"}, {ProviderName.OPENAI}),
-        ({"anthropic_api_key": "sk-b"}, {ProviderName.ANTHROPIC}),
+        ({"openai_api_key": "sk-a"}, {ProviderProtocol.OPENAI}),
+        ({"anthropic_api_key": "sk-b"}, {ProviderProtocol.ANTHROPIC}),
         (
             {"openai_api_key": "sk-a", "anthropic_api_key": "sk-b"},
-            {ProviderName.OPENAI, ProviderName.ANTHROPIC},
+            {ProviderProtocol.OPENAI, ProviderProtocol.ANTHROPIC},
         ),
     ],
 )
-async def test_there_is_a_client_for_each_key(keys: dict[str, str], expected: set[ProviderName]) -> None:
+async def test_there_is_a_client_for_each_key(keys: dict[str, str], expected: set[ProviderProtocol]) -> None:
     """A provider without a key is not there at all."""
     providers = configured_providers(settings(**keys))
     assert set(providers) == expected
@@ -65,8 +65,8 @@ async def test_embeddings_need_openais_key() -> None:
     """Anthropic has no embeddings."""
     assert not configured_embedders(settings(anthropic_api_key="sk-b"))
     providers = configured_embedders(settings(openai_api_key="sk-a"))
-    assert set(providers) == {ProviderName.OPENAI}
-    await providers[ProviderName.OPENAI].aclose()
+    assert set(providers) == {ProviderProtocol.OPENAI}
+    await providers[ProviderProtocol.OPENAI].aclose()
 
 
 def test_a_worker_carries_no_sdk(tmp_path: Path) -> None:

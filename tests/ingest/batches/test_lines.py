@@ -7,6 +7,7 @@ import pytest
 
 from ingest.batches import lines as batch_lines
 from ingest.batches.lines import DEFAULT_DEADLINE_MS, CheckedFile, LineRules, check_file
+from streams.control.catalogue import SHIPPED
 from streams.serving.responses import ApiError
 from tests.ingest.fakes import MODEL, settings
 
@@ -28,7 +29,9 @@ def jsonl(*lines: Any) -> bytes:
 
 
 async def check(*lines: Any, tenant: str = "acme", **rules: Any) -> CheckedFile:
-    return await check_file(jsonl(*lines), LineRules(settings=settings(), **rules), tenant=tenant)
+    return await check_file(
+        jsonl(*lines), LineRules(settings=settings(), catalogue=SHIPPED, **rules), tenant=tenant
+    )
 
 
 async def refusal(*lines: Any, **rules: Any) -> ApiError:
@@ -54,7 +57,7 @@ async def test_lines_of_both_kinds_keep_their_order() -> None:
 async def test_what_surrounds_the_lines_does_not_matter() -> None:
     """A byte order mark, Windows line ends, and empty lines at the end."""
     data = b"\xef\xbb\xbf" + jsonl(line("a"), line("b")).replace(b"\n", b"\r\n") + b"\r\n\n"
-    file = await check_file(data, LineRules(settings=settings()), tenant="acme")
+    file = await check_file(data, LineRules(settings=settings(), catalogue=SHIPPED), tenant="acme")
     assert [each.name.custom_id for each in file.lines()] == ["a", "b"]
 
 
@@ -75,7 +78,7 @@ async def test_files_that_ask_the_same_have_the_same_digest() -> None:
     """However they are written; another name, question, route, tenant or order makes another."""
     file, spaced = jsonl(line("a"), line("b")), json.dumps(line("a"), indent=None, separators=(" ,  ", ":  "))
     same = await check(spaced.replace(" ,", ","), line("b"))
-    rules = LineRules(settings=settings())
+    rules = LineRules(settings=settings(), catalogue=SHIPPED)
     digest = (await check_file(file, rules, tenant="acme")).digest
     assert same.digest == digest
     others = [

@@ -14,12 +14,12 @@ from aiokafka.errors import KafkaConnectionError
 from ingest.follow import delta_history
 from ingest.follow.delta_history import DeltaHistory, deltas_partition
 from ingest.follow.reply_consumer import ReplyConsumer
-from streams.kafka import groupless_consumer
-from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub, ReplyListener
 from streams.backoff import Backoff
 from streams.events import Delta, ReplyAddress
+from streams.kafka import groupless_consumer
 from streams.kafka.clients import start_client
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.publisher import Emit, Publisher
 from streams.registry.registry import RequestState
 from streams.topics import DELTAS, REPLIES

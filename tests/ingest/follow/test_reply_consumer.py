@@ -9,14 +9,14 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from ingest.follow.reply_consumer import ReplyConsumer, dispatch, own_partitions
-from streams.kafka import groupless_consumer
-from streams.kafka.groupless_consumer import GrouplessConsumer
 from ingest.follow.reply_hub import ReplyHub
 from streams import tasks
 from streams.backoff import Backoff
 from streams.codec import encode
 from streams.errors import ConfigurationError
 from streams.events import Delta, Event
+from streams.kafka import groupless_consumer
+from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
 from tests.ingest.fakes import answered
 
