@@ -48,7 +48,13 @@ def orphaned_call(lost: LostCall) -> LlmCall:
     """Return the booking of a call whose answer was lost with its worker, at the prices of its beginning."""
     usage = lost_usage(lost.call.input_tokens, lost.call.service_tier)
     return _booking(
-        lost.call, usage, lost.call.input_charge, attempt=lost.number, error="orphaned", orphaned=True
+        lost.call,
+        usage,
+        lost.call.input_charge,
+        attempt=lost.number,
+        duration_us=0,
+        error="orphaned",
+        orphaned=True,
     )
 
 

@@ -33,11 +33,11 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     `protocols` has all providers, the shipped ones too.
     """
 
-    chat: Mapping[str, Model] = MODELS
-    embedding: Mapping[str, EmbeddingModel] = EMBEDDING_MODELS
-    aliases: Mapping[str, str] = {}
-    providers: Mapping[str, ProviderSpec] = {}
-    protocols: Mapping[str, ProviderProtocol] = {each.value: each for each in ProviderProtocol}
+    chat: Mapping[str, Model]
+    embedding: Mapping[str, EmbeddingModel]
+    aliases: Mapping[str, str]
+    providers: Mapping[str, ProviderSpec]
+    protocols: Mapping[str, ProviderProtocol]
 
     @classmethod
     def of(cls, state: ControlState) -> "Catalogue":
@@ -101,7 +101,13 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-SHIPPED = Catalogue()
+SHIPPED = Catalogue(
+    chat=MODELS,
+    embedding=EMBEDDING_MODELS,
+    aliases={},
+    providers={},
+    protocols={each.value: each for each in ProviderProtocol},
+)
 
 
 class LiveCatalogue:

@@ -152,6 +152,7 @@ def test_wrong_values_are_refused_with_their_place(fields: dict[str, Any], param
         check_request(
             ChatRequested(**{"user_id": "u", "messages": HELLO} | fields),
             settings(max_tokens_per_request=100),
+            SHIPPED,
         )
     assert (as_api_error(caught.value).status, as_api_error(caught.value).error.param) == (400, param)
 
