@@ -67,27 +67,14 @@ class LongContext(msgspec.Struct, frozen=True, kw_only=True):
     output_times: Decimal
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model: its provider, limits and prices.
-
-    `upstream_name` is what its provider calls it. `service_tiers` are the tiers beside the standard one.
-    """
+class ModelPrices(msgspec.Struct, frozen=True, kw_only=True):
+    """What calls to a model cost. `service_tiers` are the tiers beside the standard one."""
 
     name: str
-    provider: str
-    protocol: ProviderProtocol
-    upstream_name: str
-    context_window_tokens: int
-    max_output_tokens: int
     price: Rates
     price_version: str = PRICE_VERSION
     service_tiers: Mapping[str, Rates] = {}
     long_context: LongContext | None = None
-
-    @property
-    def longest_input_tokens(self) -> int:
-        """The most tokens that one prompt can have."""
-        return max(self.context_window_tokens, self.long_context.most_tokens if self.long_context else 0)
 
     def is_long(self, input_tokens: int) -> bool:
         """Whether a prompt is priced as a long one."""
@@ -132,6 +119,21 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             + reasoning_tokens * rates.reasoning_usd
         )
         return (total / _TOKENS_PER_PRICE).quantize(_NANO_USD)
+
+
+class Model(ModelPrices, frozen=True, kw_only=True):
+    """One model: its provider, limits and prices. `upstream_name` is what its provider calls it."""
+
+    provider: str
+    protocol: ProviderProtocol
+    upstream_name: str
+    context_window_tokens: int
+    max_output_tokens: int
+
+    @property
+    def longest_input_tokens(self) -> int:
+        """The most tokens that one prompt can have."""
+        return max(self.context_window_tokens, self.long_context.most_tokens if self.long_context else 0)
 
 
 class EmbeddingModel(Model, frozen=True, kw_only=True):

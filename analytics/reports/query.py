@@ -6,7 +6,7 @@ over as text in UTC with six decimals, because the client library cuts a `dateti
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from operator import itemgetter
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.errors import InputError
-from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
+from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS, ModelPrices
 from streams.times import EPOCH, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
@@ -116,12 +116,16 @@ def _real(given: object, _now: datetime) -> float:
 
 
 def _prices(given: object, _now: datetime) -> list[tuple[Any, ...]]:
-    # Of this version of Headrace: there is no other to be had.
+    # Nobody can hand in other ones: `Query.bind` adds those of control records.
     if given not in (_CURRENT, PRICE_VERSION):
         raise ValueError
+    return _price_rows(PRICED_MODELS.values())
+
+
+def _price_rows(models: Iterable[ModelPrices]) -> list[tuple[Any, ...]]:
     return [
-        (PRICE_VERSION, model.name, tier, int(is_long), *msgspec.structs.astuple(rates))
-        for model in PRICED_MODELS.values()
+        (model.price_version, model.name, tier, int(is_long), *msgspec.structs.astuple(rates))
+        for model in models
         for tier, is_long, rates in model.price_list()
     ]
 
@@ -168,10 +172,17 @@ class Query(QueryPart, frozen=True, kw_only=True):
     group: str
     columns: tuple[Column, ...]
 
-    def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> "Bound":
+    def bind(
+        self,
+        given: Mapping[str, object],
+        *,
+        now: datetime | None = None,
+        prices: Iterable[ModelPrices] | None = None,
+    ) -> "Bound":
         """Return the statement and the values of all its parameters, or raise `WrongParameter`.
 
         Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
+        `prices` are those that calls were booked at, by default the shipped ones.
         """
         names = [parameter.name for parameter in self.parameters]
         for name in given:
@@ -183,6 +194,9 @@ class Query(QueryPart, frozen=True, kw_only=True):
                 )
         at = now or datetime.now(UTC)
         values = {parameter.name: self._value(parameter, given, at) for parameter in self.parameters}
+        if prices is not None:
+            rows = {each.name: _price_rows(prices) for each in self.parameters if each.type == PRICES}
+            values |= rows
         if values["since"] >= values["until"]:  # as text: all of the same length
             raise WrongParameter(
                 f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"

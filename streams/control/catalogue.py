@@ -18,10 +18,10 @@ from streams.control.state import ControlState
 from streams.model_catalogue import (
     EMBEDDING_MODELS,
     MODELS,
-    PRICED_MODELS,
     EmbeddingModel,
     LongContext,
     Model,
+    ModelPrices,
     ProviderProtocol,
     Rates,
 )
@@ -88,18 +88,6 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         same = (each for each in known if each.provider == asked.provider)
         return next((each for each in same if each.upstream_name == answered), asked)
 
-    def price_list(self) -> list[tuple[str, str, str, bool, Rates]]:
-        """Return all prices that a call may be booked at now: price version, model, tier, long prompt, rates.
-
-        The shipped prices are among them also where a record has others: calls were booked at them.
-        """
-        models = {
-            (each.price_version, each.name): each for each in (*PRICED_MODELS.values(), *self.models.values())
-        }
-        return [
-            (version, name, *line) for (version, name), model in models.items() for line in model.price_list()
-        ]
-
 
 SHIPPED = Catalogue(
     chat=MODELS,
@@ -123,20 +111,27 @@ class LiveCatalogue:
 
 def _model(name: str, spec: ModelSpec, protocol: ProviderProtocol, *, version: int) -> Model:
     said = Model(
-        name=name,
+        **msgspec.structs.asdict(prices_of(name, spec, version=version)),
         provider=spec.provider,
         protocol=protocol,
         upstream_name=spec.upstream_name or name,
         context_window_tokens=spec.context_window_tokens,
         max_output_tokens=spec.max_output_tokens,
+    )
+    if spec.embedding is None:
+        return said
+    return EmbeddingModel(**msgspec.structs.asdict(said), **msgspec.structs.asdict(spec.embedding))
+
+
+def prices_of(name: str, spec: ModelSpec, *, version: int) -> ModelPrices:
+    """Return the prices that a version of a model's record states."""
+    return ModelPrices(
+        name=name,
         price=_rates(spec.price),
         price_version=f"model:{name}@{version}",
         service_tiers={tier: _rates(rates) for tier, rates in spec.price.service_tiers.items()},
         long_context=_long_context(spec),
     )
-    if spec.embedding is None:
-        return said
-    return EmbeddingModel(**msgspec.structs.asdict(said), **msgspec.structs.asdict(spec.embedding))
 
 
 def _rates(spec: RatesSpec) -> Rates:

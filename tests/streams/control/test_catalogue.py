@@ -3,8 +3,8 @@
 from decimal import Decimal
 
 from streams.control.catalogue import SHIPPED, Catalogue, LiveCatalogue
-from streams.model_catalogue import MODELS, PRICE_VERSION, PRICED_MODELS, EmbeddingModel, ProviderProtocol
-from tests.fakes.control import FREE, model, provider, state_of
+from streams.model_catalogue import MODELS, PRICE_VERSION, EmbeddingModel, ProviderProtocol
+from tests.fakes.control import model, provider, state_of
 
 DEARER = {"input_usd_per_million": "5", "output_usd_per_million": "20"}
 
@@ -99,11 +99,3 @@ def test_an_answer_is_priced_as_the_model_that_gave_it_at_its_provider() -> None
     assert catalogue.priced_as(auto, "llama:70b") is auto
     assert catalogue.priced_as(auto, None) is auto
     assert catalogue.priced_as(MODELS["gpt-4o"], "gpt-4o") is MODELS["gpt-4o"]
-
-
-def test_the_price_list_has_the_shipped_prices_too() -> None:
-    """Calls were booked at them before the record was there."""
-    listed = Catalogue.of(state_of(model("gpt-4o", provider="openai", price=FREE, version=2))).price_list()
-    versions = {(version, name) for version, name, *_ in listed}
-    assert versions == {(PRICE_VERSION, name) for name in PRICED_MODELS} | {("model:gpt-4o@2", "gpt-4o")}
-    assert len(listed) == len(SHIPPED.price_list()) + 1
