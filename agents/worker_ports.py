@@ -14,7 +14,7 @@ from agents.checks.injection.scanner import find_injection
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
-from streams.control.catalogue import Catalogue, LiveCatalogue
+from streams.control.catalogue import LiveCatalogue, ModelCatalogue
 from streams.control.follower import ControlFollower
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
@@ -58,7 +58,7 @@ async def embedder_of(settings: Settings, loaded: Loaded) -> MiniLmEmbedder | No
     return await asyncio.to_thread(MiniLmEmbedder.load)
 
 
-def check_models(settings: Settings, catalogue: Catalogue) -> None:
+def check_models(settings: Settings, catalogue: ModelCatalogue) -> None:
     """Check the models that settings name. Unknown fallbacks are left out as long as there is no record.
 
     Raises:

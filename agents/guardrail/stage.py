@@ -19,7 +19,7 @@ from agents.stage import Delivery
 from agents.worker_ports import WorkerPorts
 from streams import pipeline
 from streams.codec import encode
-from streams.control.catalogue import Catalogue, LiveCatalogue
+from streams.control.catalogue import LiveCatalogue, ModelCatalogue
 from streams.errors import InputError, InvalidRequest
 from streams.events import ChatRequested, Envelope, ErrorInfo, InputVerdict, RequestGuarded, Status
 from streams.model_catalogue import Model, count_messages, count_text
@@ -31,7 +31,7 @@ from streams.settings import Settings
 from streams.topics import MAX_GUARDED_FACTOR
 
 
-def validate(request: ChatRequested, settings: Settings, catalogue: Catalogue) -> int:
+def validate(request: ChatRequested, settings: Settings, catalogue: ModelCatalogue) -> int:
     """Return a request's estimated number of input tokens; `InvalidRequest` for the first thing wrong."""
     check_size(request, settings.max_body_bytes)
     model = check_chat(

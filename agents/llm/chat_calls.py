@@ -18,7 +18,7 @@ from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from agents.providers.usage import count_input, tier_name
 from agents.stores.journal_entries import Lease
-from streams.control.catalogue import Catalogue
+from streams.control.catalogue import ModelCatalogue
 from streams.events import CacheMissed, ChatRequested, Envelope, LlmCall
 from streams.model_catalogue import Model
 from streams.publisher import Publisher
@@ -38,7 +38,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
 
 def route(
     *,
-    catalogue: Catalogue,
+    catalogue: ModelCatalogue,
     wanted: str,
     fallbacks: Iterable[str],
     providers: Collection[str],

@@ -9,7 +9,7 @@ from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, AnyCall, Embedded, TextDelta, UsageKnown
 from agents.providers.usage import asked_tier, estimate
 from agents.stores.journal_entries import BegunCall, Charge, LostCall
-from streams.control.catalogue import Catalogue
+from streams.control.catalogue import ModelCatalogue
 from streams.events import LlmCall, Usage
 from streams.model_catalogue import Model
 
@@ -80,7 +80,7 @@ class CallProgress(Generic[C, A]):
     """
 
     def __init__(
-        self, call: C, model: Model, begun: BegunCall, *, prices: Catalogue, number: int, started: float
+        self, call: C, model: Model, begun: BegunCall, *, prices: ModelCatalogue, number: int, started: float
     ) -> None:
         self.call = call
         self.model = model

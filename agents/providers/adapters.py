@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from agents.providers.anthropic.messages import AnthropicMessages
-from agents.providers.clients import Closable, Endpoint, ProviderClients
+from agents.providers.clients import Closable, ProviderClients, ProviderEndpoint
 from agents.providers.openai.chat import OpenAIChat
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.providers.provider import Provider
@@ -40,7 +40,7 @@ def _clients(adapters: Mapping[ProviderProtocol, Callable[..., P]], settings: Se
         ProviderProtocol.ANTHROPIC: settings.anthropic_base_url,
     }
     shipped = {
-        protocol.value: Endpoint(protocol=protocol, api_key=key, base_url=base_urls[protocol])
+        protocol.value: ProviderEndpoint(protocol=protocol, api_key=key, base_url=base_urls[protocol])
         for protocol in adapters
         if (key := settings.provider_key(protocol))
     }

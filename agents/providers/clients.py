@@ -40,7 +40,7 @@ P = TypeVar("P", bound=Closable)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Endpoint:
+class ProviderEndpoint:
     """Where a provider is, and the key for it: empty where it wants none. `base_url` None: the API's own."""
 
     protocol: ProviderProtocol
@@ -51,7 +51,7 @@ class Endpoint:
 class _Client(Generic[P]):
     """A client, and how many calls use it."""
 
-    def __init__(self, endpoint: Endpoint, adapter: P) -> None:
+    def __init__(self, endpoint: ProviderEndpoint, adapter: P) -> None:
         self.endpoint = endpoint
         self.adapter = adapter
         self.calls = 0
@@ -68,7 +68,7 @@ class ProviderClients(Generic[P]):
     def __init__(
         self,
         adapters: Mapping[ProviderProtocol, Callable[..., P]],
-        shipped: Mapping[str, Endpoint],
+        shipped: Mapping[str, ProviderEndpoint],
         environment: Mapping[str, str],
     ) -> None:
         self._adapters = adapters
@@ -116,16 +116,16 @@ class ProviderClients(Generic[P]):
         self._renew({})
         await self._closing.close()
 
-    def _endpoint(self, name: str, spec: ProviderSpec) -> Endpoint | None:
+    def _endpoint(self, name: str, spec: ProviderSpec) -> ProviderEndpoint | None:
         if spec.protocol not in self._adapters:
             return None
         key = self._environment.get(spec.api_key_env, "") if spec.api_key_env else ""
         if spec.api_key_env and not key:
             log.error("provider.key_missing", provider=name, variable=spec.api_key_env)
             return None
-        return Endpoint(protocol=spec.protocol, api_key=key, base_url=spec.base_url)
+        return ProviderEndpoint(protocol=spec.protocol, api_key=key, base_url=spec.base_url)
 
-    def _renew(self, wanted: Mapping[str, Endpoint]) -> None:
+    def _renew(self, wanted: Mapping[str, ProviderEndpoint]) -> None:
         """Make the clients those of `wanted`; an unchanged endpoint keeps its client."""
         for name, client in list(self._clients.items()):
             if wanted.get(name) != client.endpoint:

@@ -15,13 +15,16 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.errors import InputError
-from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS, ModelPrices
+from streams.model_catalogue import PRICED_MODELS, ModelPrices
 from streams.times import EPOCH, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
 INSTANT = "DateTime64(6, 'UTC')"
 #: (price version, model, service tier, 1 for long prompts, the prices of `streams.model_catalogue.Rates`).
 PRICES = f"Array(Tuple(String, String, String, UInt8{', Decimal(18, 9)' * 6}))"
+
+Prices = Iterable[ModelPrices]
+SHIPPED_PRICES: Prices = PRICED_MODELS.values()
 
 #: The last day that ClickHouse's `Date` holds: no row is accepted later.
 _LAST = datetime(2149, 6, 6, tzinfo=UTC)
@@ -115,14 +118,7 @@ def _real(given: object, _now: datetime) -> float:
     return value
 
 
-def _prices(given: object, _now: datetime) -> list[tuple[Any, ...]]:
-    # Nobody can hand in other ones: `Query.bind` adds those of control records.
-    if given not in (_CURRENT, PRICE_VERSION):
-        raise ValueError
-    return _price_rows(PRICED_MODELS.values())
-
-
-def _price_rows(models: Iterable[ModelPrices]) -> list[tuple[Any, ...]]:
+def _price_rows(models: Prices) -> list[tuple[Any, ...]]:
     return [
         (model.price_version, model.name, tier, int(is_long), *msgspec.structs.astuple(rates))
         for model in models
@@ -144,7 +140,11 @@ TYPES: Mapping[str, tuple[Callable[[object, datetime], Any], str]] = {
     "String": (_text, f"a text of at most {_MAX_TEXT_CHARS} characters"),
     "UInt32": (_whole, "a whole number from 0 to 4294967295"),
     "Float64": (_real, "a finite number"),
-    PRICES: (_prices, f"the price table of this Headrace ({_CURRENT}, or {PRICE_VERSION})"),
+    # Nobody can hand in prices: `Query.bind` has them. `index` refuses whatever else is given.
+    PRICES: (
+        lambda given, _now: [_CURRENT].index(str(given)),
+        f"the prices that this Headrace knows ({_CURRENT})",
+    ),
 }
 
 
@@ -173,11 +173,7 @@ class Query(QueryPart, frozen=True, kw_only=True):
     columns: tuple[Column, ...]
 
     def bind(
-        self,
-        given: Mapping[str, object],
-        *,
-        now: datetime | None = None,
-        prices: Iterable[ModelPrices] | None = None,
+        self, given: Mapping[str, object], *, now: datetime | None = None, prices: Prices = SHIPPED_PRICES
     ) -> "Bound":
         """Return the statement and the values of all its parameters, or raise `WrongParameter`.
 
@@ -194,9 +190,7 @@ class Query(QueryPart, frozen=True, kw_only=True):
                 )
         at = now or datetime.now(UTC)
         values = {parameter.name: self._value(parameter, given, at) for parameter in self.parameters}
-        if prices is not None:
-            rows = {each.name: _price_rows(prices) for each in self.parameters if each.type == PRICES}
-            values |= rows
+        values |= {each.name: _price_rows(prices) for each in self.parameters if each.type == PRICES}
         if values["since"] >= values["until"]:  # as text: all of the same length
             raise WrongParameter(
                 f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"

@@ -18,7 +18,7 @@ from ingest.native.schema import SubmitBody, native_request
 from ingest.openai.chat_schema import completion_request, decode_completion
 from ingest.submit.http_message import decode_body
 from ingest.submit.submission import check_request
-from streams.control.catalogue import Catalogue
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.registry.registry import fingerprint
@@ -58,7 +58,7 @@ class LineRules:
     """What holds for every line of a batch; the HTTP headers' values are for lines that say nothing else."""
 
     settings: Settings
-    catalogue: Catalogue
+    catalogue: ModelCatalogue
     user: str | None = None
     deadline_ms: int | None = None
     cache: str | None = None

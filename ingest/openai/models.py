@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ingest.auth import authenticate
 from ingest.errors import speaks_anthropic
 from ingest.services import ServicesDep
-from streams.control.catalogue import Catalogue
+from streams.control.catalogue import ModelCatalogue
 from streams.model_catalogue import EmbeddingModel, Model, ProviderProtocol
 from streams.serving.fastapi_errors import errors
 from streams.serving.responses import JsonResponse, invalid, not_found
@@ -68,7 +68,9 @@ async def get_model(request: Request, services: ServicesDep, model_id: str) -> R
     return JsonResponse(anthropic_model(model, services.settings), headers=headers)
 
 
-def available_models(settings: Settings, catalogue: Catalogue, *, chat: bool = False) -> dict[str, Model]:
+def available_models(
+    settings: Settings, catalogue: ModelCatalogue, *, chat: bool = False
+) -> dict[str, Model]:
     """Return the models (with `chat`, those that chat) whose provider is configured, by name."""
     # Only workers need the providers' keys: if ingest has none of them, all models are returned.
     with_key = {provider.value for provider in ProviderProtocol if settings.provider_key(provider)}

@@ -22,7 +22,7 @@ from ingest.submit.http_message import OnDisconnect
 from ingest.submit.identification import SdkCall, key_of_another_body
 from streams.backoff import Backoff, retry
 from streams.codec import event_headers
-from streams.control.catalogue import Catalogue
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit, Publisher
@@ -198,7 +198,7 @@ def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:
     ]
 
 
-def check_request(request: ChatRequested, settings: Settings, catalogue: Catalogue) -> None:
+def check_request(request: ChatRequested, settings: Settings, catalogue: ModelCatalogue) -> None:
     """Check a request by the rules of this installation; `InvalidRequest` names the first fault.
 
     Of a webhook only the URL is checked; its address is resolved and checked at each delivery.

@@ -4,7 +4,7 @@
     control.subscribe(models.follow)
     models.current.chat_model("llama3.2")    # as the records are now; None: there is no such model
 
-A `Catalogue` never changes: whoever keeps one for the length of a call or a check reads consistent models.
+A `ModelCatalogue` never changes: whoever keeps one for a call or a check reads consistent models.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from streams.model_catalogue import (
 )
 
 
-class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCatalogue(msgspec.Struct, frozen=True, kw_only=True):
     """The models by name, the names by alias, and what the records say of providers.
 
     `protocols` has all providers, the shipped ones too.
@@ -40,7 +40,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
     protocols: Mapping[str, ProviderProtocol]
 
     @classmethod
-    def of(cls, state: ControlState) -> "Catalogue":
+    def of(cls, state: ControlState) -> "ModelCatalogue":
         """Return the catalogue that the records make of the shipped one.
 
         A model whose provider is not there (yet) is left out.
@@ -89,7 +89,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True):
         return next((each for each in same if each.upstream_name == answered), asked)
 
 
-SHIPPED = Catalogue(
+SHIPPED = ModelCatalogue(
     chat=MODELS,
     embedding=EMBEDDING_MODELS,
     aliases={},
@@ -101,12 +101,12 @@ SHIPPED = Catalogue(
 class LiveCatalogue:
     """Holds the catalogue as the control records have it now; `follow` is for `ControlFollower.subscribe`."""
 
-    def __init__(self, current: Catalogue = SHIPPED) -> None:
+    def __init__(self, current: ModelCatalogue = SHIPPED) -> None:
         self.current = current
 
     def follow(self, state: ControlState) -> None:
         """Take up a change of the control records."""
-        self.current = Catalogue.of(state)
+        self.current = ModelCatalogue.of(state)
 
 
 def _model(name: str, spec: ModelSpec, protocol: ProviderProtocol, *, version: int) -> Model:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from streams.control.catalogue import Catalogue
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Requested
 from streams.model_catalogue import Model
@@ -57,7 +57,7 @@ _REASONS = {path: row.to_openai.note for path, row in OPENAI_PATHS.items()}
 
 def check_chat(
     request: ChatRequested,
-    catalogue: Catalogue,
+    catalogue: ModelCatalogue,
     *,
     max_tokens_per_request: int,
     extra_parameters: Collection[str] = (),
@@ -88,7 +88,7 @@ def check_chat(
     return model
 
 
-def unknown_model(name: str, catalogue: Catalogue) -> InvalidRequest:
+def unknown_model(name: str, catalogue: ModelCatalogue) -> InvalidRequest:
     """Return the fault of a request for a model that does not exist, or cannot chat."""
     return InvalidRequest(
         f"the model {name!r} does not exist; known models: {', '.join(sorted(catalogue.chat))}",
@@ -145,7 +145,7 @@ def depth_exceeds(value: Any, limit: int) -> bool:
     return True
 
 
-def _named_model(name: str | None, catalogue: Catalogue) -> Model | None:
+def _named_model(name: str | None, catalogue: ModelCatalogue) -> Model | None:
     if name is None:
         return None
     if (model := catalogue.chat_model(name)) is None:

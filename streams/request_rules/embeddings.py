@@ -1,6 +1,6 @@
 """The rules of an embeddings request: ingest and the embedding stage check it by them."""
 
-from streams.control.catalogue import Catalogue
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
 from streams.model_catalogue import EmbeddingModel, count_text
@@ -8,7 +8,7 @@ from streams.request_rules.chat import check_ids
 from streams.settings import Settings
 
 
-def check_embeddings(request: EmbeddingsRequested, settings: Settings, catalogue: Catalogue) -> int:
+def check_embeddings(request: EmbeddingsRequested, settings: Settings, catalogue: ModelCatalogue) -> int:
     """Check a request and return its number of tokens, by our own count; raises as `check_chat`."""
     model = embedding_model(request.model, catalogue)
     max_inputs, max_tokens = settings.embedding_max_inputs, settings.max_input_tokens
@@ -32,7 +32,7 @@ def check_embeddings(request: EmbeddingsRequested, settings: Settings, catalogue
     return total
 
 
-def embedding_model(name: str, catalogue: Catalogue) -> EmbeddingModel:
+def embedding_model(name: str, catalogue: ModelCatalogue) -> EmbeddingModel:
     """Return the model of that name; `InvalidRequest` where there is none that makes embeddings."""
     if (model := catalogue.embedding_model(name)) is None:
         known = ", ".join(sorted(catalogue.embedding))

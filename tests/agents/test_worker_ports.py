@@ -4,12 +4,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from agents.worker_ports import check_models
-from streams.control.catalogue import SHIPPED, Catalogue
+from streams.control.catalogue import SHIPPED, ModelCatalogue
 from streams.errors import ConfigurationError
 from tests.fakes.control import model, provider, state_of
 from tests.fakes.settings import settings_of
 
-OLLAMA = Catalogue.of(state_of(provider("ollama"), model("llama3.2")))
+OLLAMA = ModelCatalogue.of(state_of(provider("ollama"), model("llama3.2")))
 
 
 def test_an_unknown_default_model_is_refused() -> None:

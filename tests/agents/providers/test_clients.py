@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from agents.providers.clients import Endpoint, ProviderClients
+from agents.providers.clients import ProviderClients, ProviderEndpoint
 from agents.providers.faults import NotConfigured
 from streams.model_catalogue import ProviderProtocol
 from tests.fakes.control import provider, state_of
@@ -24,7 +24,7 @@ class FakeClient:
 
 
 def clients(**environment: str) -> ProviderClients[FakeClient]:
-    shipped = {"openai": Endpoint(protocol=ProviderProtocol.OPENAI, api_key="sk-shipped")}
+    shipped = {"openai": ProviderEndpoint(protocol=ProviderProtocol.OPENAI, api_key="sk-shipped")}
     return ProviderClients({ProviderProtocol.OPENAI: FakeClient}, shipped, environment)
 
 
@@ -90,4 +90,4 @@ async def test_without_its_key_there_is_no_client() -> None:
 
 def test_an_endpoint_does_not_show_its_key() -> None:
     """Not in a log, nor in a traceback."""
-    assert "sk-x" not in repr(Endpoint(protocol=ProviderProtocol.OPENAI, api_key="sk-x"))
+    assert "sk-x" not in repr(ProviderEndpoint(protocol=ProviderProtocol.OPENAI, api_key="sk-x"))

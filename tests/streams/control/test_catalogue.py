@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from streams.control.catalogue import SHIPPED, Catalogue, LiveCatalogue
+from streams.control.catalogue import SHIPPED, LiveCatalogue, ModelCatalogue
 from streams.model_catalogue import MODELS, PRICE_VERSION, EmbeddingModel, ProviderProtocol
 from tests.fakes.control import model, provider, state_of
 
@@ -12,7 +12,7 @@ DEARER = {"input_usd_per_million": "5", "output_usd_per_million": "20"}
 def test_a_record_adds_a_model() -> None:
     """It is found by its name and its aliases, and knows its provider's own name for it."""
     record = model("llama", upstream_name="meta/llama-3.2", aliases=("small", "local"))
-    catalogue = Catalogue.of(state_of(provider(), record))
+    catalogue = ModelCatalogue.of(state_of(provider(), record))
     found = catalogue.chat_model("small")
     assert found is not None
     assert found is catalogue.chat_model("llama")
@@ -38,7 +38,7 @@ def test_a_record_of_a_shipped_name_changes_the_model_until_it_is_taken_away() -
 
 def test_what_a_price_does_not_say() -> None:
     """Nothing is cheaper than what is stated: cached input costs what input costs."""
-    catalogue = Catalogue.of(state_of(provider(), model("m", price=DEARER)))
+    catalogue = ModelCatalogue.of(state_of(provider(), model("m", price=DEARER)))
     rates = catalogue.chat["m"].rates("flex")
     assert (rates.cached_input_usd, rates.cache_write_usd, rates.cache_write_1h_usd) == (5, 5, 5)
     assert (rates.output_usd, rates.reasoning_usd) == (20, 20)
@@ -54,7 +54,7 @@ def test_every_kind_of_price() -> None:
         "service_tiers": {"flex": {"input_usd_per_million": "2.5", "output_usd_per_million": 10}},
         "long_context": {"above_tokens": 1_000, "input_times": 2, "output_times": "1.5"},
     }
-    made = Catalogue.of(state_of(provider(), model("m", price=price))).chat["m"]
+    made = ModelCatalogue.of(state_of(provider(), model("m", price=price))).chat["m"]
     spent = {
         "input_tokens": 1_000,
         "cached_tokens": 100,
@@ -72,7 +72,7 @@ def test_every_kind_of_price() -> None:
 def test_a_model_may_make_embeddings() -> None:
     """Also one that was shipped to chat."""
     embedding = {"embedding": {"max_dimensions": 768}, "max_output_tokens": 0}
-    catalogue = Catalogue.of(state_of(provider(), model("gpt-4o", **embedding)))
+    catalogue = ModelCatalogue.of(state_of(provider(), model("gpt-4o", **embedding)))
     found = catalogue.embedding_model("gpt-4o")
     assert isinstance(found, EmbeddingModel)
     assert (found.max_dimensions, found.takes_dimensions) == (768, False)
@@ -81,7 +81,7 @@ def test_a_model_may_make_embeddings() -> None:
 
 def test_a_model_without_its_provider_is_left_out() -> None:
     """Its record may have been read just before the provider's."""
-    assert Catalogue.of(state_of(model())).chat == MODELS
+    assert ModelCatalogue.of(state_of(model())).chat == MODELS
 
 
 def test_an_answer_is_priced_as_the_model_that_gave_it_at_its_provider() -> None:
@@ -92,7 +92,7 @@ def test_an_answer_is_priced_as_the_model_that_gave_it_at_its_provider() -> None
         model("small", upstream_name="llama:1b"),
         model("big", upstream_name="gpt-4o", price=DEARER),
     ]
-    catalogue = Catalogue.of(state_of(*records))
+    catalogue = ModelCatalogue.of(state_of(*records))
     auto = catalogue.chat["auto"]
     assert catalogue.priced_as(auto, "llama:1b").name == "small"
     assert catalogue.priced_as(auto, "gpt-4o").name == "big"
