@@ -13,7 +13,7 @@ import structlog
 
 from analytics.alerts.watcher import watch
 from analytics.api.budgets import budgets_router
-from analytics.api.dependencies import analysts_of_settings
+from analytics.api.dependencies import Analysts, analysts_of_settings
 from analytics.api.health import StatusCollector, metrics_registry, metrics_router
 from analytics.api.live import connected_pipeline
 from analytics.app import create_app
@@ -27,6 +27,7 @@ from analytics.sink.consumer import SinkConfig
 from analytics.sink.sink import Sink
 from analytics.sink.writer import BatchWriter, TextRules
 from analytics.status import FeedbackStatus, SinkStatus, WatchStatus
+from streams.control.follower import ControlFollower
 from streams.erasure import ErasureFeed
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
@@ -95,6 +96,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         sink = asyncio.create_task(_sink(settings, status, stop))
         others = [
             _background(with_database(partial(_rollups, settings, status, stop)), "rollups"),
+            _background(_follow_control(settings, analysts, status, auth, stop), "control"),
             _background(with_database(partial(read_feedback, settings, feedback_status, stop)), "feedback"),
         ]
         if settings.alerts:
@@ -110,6 +112,20 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
             await probe.close()
         http.result()
         sink.result()
+
+
+async def _follow_control(
+    settings: Settings, analysts: Analysts, status: SinkStatus, auth: RecordAuth, stop: asyncio.Event
+) -> None:
+    """Accept the API keys of control records and know their prices, from when Kafka answers."""
+    control = ControlFollower(
+        settings.kafka_bootstrap, client_id=_CLIENT, timeout_s=settings.kafka_timeout_s, auth=auth
+    )
+    control.subscribe(analysts.keys.follow)
+    control.subscribe_history(analysts.service.prices.learn)
+    if await unless_stopped(stop, status.retry("kafka", control.start)):
+        await stop.wait()
+    await control.stop()
 
 
 async def migrate(settings: Settings, status: SinkStatus) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
@@ -20,8 +20,8 @@ import msgspec
 from fastapi import Depends, Query, Request
 
 from streams.events import ErrorInfo
-from streams.serving.api_keys import Caller, KeyTable, PresentedKey, required
-from streams.serving.responses import ApiError, unauthorized
+from streams.serving.api_keys import ApiKeys, Caller, PresentedKey
+from streams.serving.responses import ApiError
 from streams.settings import Settings
 
 _PURPOSE = b"headrace stream token 1"
@@ -41,19 +41,24 @@ class StreamTokens:
     """Gives and checks stream tokens; those of tenants without an API key are refused."""
 
     def __init__(
-        self, secret: bytes, *, tenants: Iterable[str], ttl_s: int, clock: Callable[[], float] = time.time
+        self,
+        secret: bytes,
+        *,
+        has_tenant: Callable[[str], bool],
+        ttl_s: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._key = hmac.digest(secret, _PURPOSE, "sha256")
-        self._tenants = frozenset(tenants)
+        self._has_tenant = has_tenant
         self._ttl_s = ttl_s
         self._clock = clock
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return the tokens of this installation.
+    def of(cls, settings: Settings, keys: ApiKeys) -> Self:
+        """Return the tokens of this installation, for tenants that have one of the keys.
 
-        Without a secret of their own, the tokens are signed with one that is derived from all API keys: a
-        change of the keys ends them all.
+        Without a secret of their own, the tokens are signed with one that is derived from the API keys of
+        the settings: a change of these ends them all.
         """
         given = settings.stream_token_secret
         if given:
@@ -61,8 +66,7 @@ class StreamTokens:
         else:
             material = msgspec.json.encode(sorted(settings.keys))
             secret = hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
-        tenants = {owner.tenant for owner in settings.keys.values()}
-        return cls(secret, tenants=tenants, ttl_s=settings.stream_token_ttl_s)
+        return cls(secret, has_tenant=keys.has_tenant, ttl_s=settings.stream_token_ttl_s)
 
     def give(self, request_id: str, tenant: str) -> StreamToken:
         """Return a token for the events of this request, which is this tenant's."""
@@ -86,7 +90,7 @@ class StreamTokens:
         if self._clock() >= expiry:
             expired_at = datetime.fromtimestamp(expiry, UTC).isoformat()
             raise _refused("expired_stream_token", f"the stream token expired at {expired_at}")
-        if tenant not in self._tenants:
+        if not self._has_tenant(tenant):
             raise _invalid()
         return tenant
 
@@ -113,18 +117,40 @@ def _refused(code: str, what: str) -> ApiError:
 
 async def authenticate(request: Request, presented: PresentedKey) -> Caller:
     """Return the caller of a request; 401 without a key that is known."""
-    keys: KeyTable[Caller] = request.app.state.services.keys
-    caller = keys.owner(required(presented))
-    if caller is None:
-        raise unauthorized("the API key is not known here")
+    keys: ApiKeys = request.app.state.services.keys
+    caller = keys.caller(presented)
     request.state.tenant = caller.tenant
     return caller
 
 
-CallerDep = Annotated[Caller, Depends(authenticate)]
+async def _sender(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    caller.check_scope("chat")
+    return caller
 
 
-async def authenticate_reader(
+async def _reader(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    caller.check_scope("read")
+    return caller
+
+
+async def of_a_tenant(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    """Return a caller who may send requests, or read them."""
+    caller.check_scope("chat", "read")
+    return caller
+
+
+async def _admin(caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    caller.check_scope("admin")
+    return caller
+
+
+#: Who may send requests, and cancel them; who may read what has become of them; who may change Headrace.
+SenderDep = Annotated[Caller, Depends(_sender)]
+ReaderDep = Annotated[Caller, Depends(_reader)]
+AdminDep = Annotated[Caller, Depends(_admin)]
+
+
+async def _follower(
     request: Request,
     request_id: str,
     presented: PresentedKey,
@@ -134,10 +160,10 @@ async def authenticate_reader(
 ) -> Caller:
     """Return the reader of a request's events: by key, or by a stream token for that request; 401 without."""
     if token is None or presented is not None:
-        return await authenticate(request, presented)
+        return await _reader(await authenticate(request, presented))
     tokens: StreamTokens = request.app.state.services.stream_tokens
     request.state.tenant = tokens.tenant_of(token, request_id)
     return Caller(request.state.tenant, tier="")  # it submits nothing, so that no limit needs the tier
 
 
-ReaderDep = Annotated[Caller, Depends(authenticate_reader)]
+FollowerDep = Annotated[Caller, Depends(_follower)]

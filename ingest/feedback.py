@@ -11,7 +11,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ingest.auth import CallerDep
+from ingest.auth import SenderDep
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
 from ingest.submit.http_message import decode_body, read_body, traceparent_of
@@ -55,7 +55,7 @@ class FeedbackBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 @router.post("/v1/feedback", status_code=202, openapi_extra=body_of(FeedbackBody), responses=errors(404))
-async def give(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def give(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Score a request of your own. The same again, with the same `score_id`, corrects the score.
 
     Analysts see it within seconds of the request's own row.

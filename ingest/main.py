@@ -12,7 +12,9 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from ingest import feedback
+from ingest.admin import control
 from ingest.admin import routes as admin
+from ingest.admin.control import ChangeBody, KeyBody, ReasonBody
 from ingest.admin.spend import BindQuery
 from ingest.anthropic import messages
 from ingest.anthropic.schema import MessagesBody
@@ -30,20 +32,22 @@ from ingest.services import Services, connected_services
 from ingest.submit.http_message import CACHE_KIND_HEADER, MODEL_HEADER
 from streams.errors import ConfigurationError, HeadraceError, InputError, TransientFault
 from streams.events import ErrorInfo
-from streams.serving.api_keys import sender_keys
 from streams.serving.fastapi_errors import answer_wrong_parameters
 from streams.serving.middleware import RequestFrame, answer_faults, answer_options
 from streams.serving.protocol import BoundedHttp, HttpServer, http_config
 from streams.serving.responses import REPLAYED, JsonResponse, error_body
 from streams.settings import Settings
 
-_METHODS = ("GET", "POST", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "DELETE")
 _EXPOSED_HEADERS = (
     *("X-Request-ID", "request-id", "Retry-After", "Location", "x-should-retry", "Age"),
     *(CACHE_KIND_HEADER, MODEL_HEADER, *REPLAYED),
 )
-_NATIVE = (chat, requests, batches, feedback, admin)
-_BODIES = (ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody, FeedbackBody)
+_NATIVE = (chat, requests, batches, feedback, admin, control)
+_BODIES = (
+    *(ChatBody, SubmitBody, CompletionBody, MessagesBody, EmbeddingsBody, FeedbackBody),
+    *(ChangeBody, ReasonBody, KeyBody),
+)
 _COMPATIBLE = (chat_completions, embeddings, models, messages)
 
 
@@ -103,7 +107,6 @@ def serve(settings: Settings, bind: BindQuery) -> None:
 
     Raises as `connected_services`, and `ConfigurationError` where the port is taken.
     """
-    sender_keys(settings.keys)  # before anything is connected
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, bind))
 

@@ -23,6 +23,8 @@ from ingest.follow.reply_hub import ReplyHub
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.control.catalogue import LiveCatalogue
+from streams.control.follower import ControlFollower
+from streams.control.writer import ControlWriter
 from streams.errors import HeadraceError, StoreDenied
 from streams.kafka.groupless_consumer import GrouplessConsumer
 from streams.kafka.record_auth import RecordAuth
@@ -31,7 +33,7 @@ from streams.redis import connection
 from streams.redis.memory import MemoryState, MemoryWatch, StoreMemory
 from streams.registry.registry import RequestRegistry
 from streams.registry.runs import RequestRuns
-from streams.serving.api_keys import Caller, KeyTable, sender_keys
+from streams.serving.api_keys import ApiKeys
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -107,7 +109,9 @@ class Services:
     """Everything behind the routes."""
 
     settings: Settings
-    keys: KeyTable[Caller]
+    control: ControlFollower
+    open_control: Callable[[], ControlWriter]
+    keys: ApiKeys
     stream_tokens: StreamTokens
     submissions: Submissions
     batches: Batches
@@ -136,14 +140,24 @@ ServicesDep = Annotated[Services, Depends(_services)]
 async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterator[Services]:
     """Connect, yield the services, and disconnect.
 
-    Raises `KafkaUnavailable`, and `ConfigurationError`: no API key, topics that do not fit, or a Redis that
+    Raises `KafkaUnavailable`, and `ConfigurationError`: topics that do not fit, or a Redis that
     refuses us.
     """
-    keys = sender_keys(settings.keys)
+    keys = ApiKeys.of(settings)
     auth = RecordAuth.from_settings(settings)
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
     async with AsyncExitStack() as stack:
+        control = await stack.enter_async_context(
+            ControlFollower(
+                settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s, auth=auth
+            )
+        )
+        control.subscribe(keys.follow)
+        models = LiveCatalogue()
+        control.subscribe(models.follow)
+        if not keys:
+            log.warning("ingest.no_api_keys", hint="nobody is let in: `headrace keys create` makes one")
         redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
         memory = await stack.enter_async_context(MemoryWatch(redis))
@@ -197,8 +211,16 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         submissions = Submissions(registry, publisher, hub, partitions=replies.partitions, source=f"/{name}")
         yield Services(
             settings=settings,
+            control=control,
+            open_control=partial(
+                ControlWriter,
+                settings.kafka_bootstrap,
+                client_id=f"{name}-admin",
+                timeout_s=settings.kafka_timeout_s,
+                auth=auth,
+            ),
             keys=keys,
-            stream_tokens=StreamTokens.of(settings),
+            stream_tokens=StreamTokens.of(settings, keys),
             submissions=submissions,
             batches=Batches(
                 BatchStore(redis, ttl_s=settings.registry_ttl_s, has_room=memory.has_room),
@@ -214,4 +236,5 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
             health=HealthMonitor({"kafka": replies.ping, "redis": memory.look, "clickhouse": spend.ping}),
             reply_loop=replies,
             history=history,
+            models=models,
         )

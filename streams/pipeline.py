@@ -137,7 +137,7 @@ CLIENTS: tuple[TopicClient, ...] = (
     TopicClient(
         name="ingest",
         reads=(topics.REPLIES, topics.DELTAS),
-        writes=(topics.REQUESTS, topics.EMBEDDINGS, topics.FEEDBACK),
+        writes=(topics.REQUESTS, topics.EMBEDDINGS, topics.FEEDBACK, topics.CONTROL),
     ),
     TopicClient(
         name="your services",

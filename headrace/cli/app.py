@@ -10,7 +10,7 @@ from streams.telemetry import configure_logging
 #: The long-running processes load no other command's module: a worker that restarts should not wait for
 #: the imports of `headrace up`.
 _PROCESSES = ("ingest", "worker", "analytics")
-_MODULES = "up send topics dlq audit clickhouse privacy processes".split()
+_MODULES = "up send topics control keys dlq audit clickhouse privacy processes".split()
 
 
 def build_app(arguments: Sequence[str]) -> typer.Typer:

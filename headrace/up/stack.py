@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,10 +18,15 @@ from headrace.simulator.app import PASSWORD_VARIABLE
 from headrace.up.environment import PART_VARIABLES, PROVIDER_KEYS, READER_VARIABLE, service_environment
 from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import ServiceProcess, Supervisor
+from streams.control.document import read_document
+from streams.control.writer import ControlWriter
+from streams.kafka.record_auth import RecordAuth
 from streams.kafka.topic_admin import create_topics
 from streams.settings import Settings, load_settings
 
 _STOP_MARGIN_S = 15.0
+#: Control records of the folder where `headrace up` is run.
+CONTROL_FILE = Path("headrace.yaml")
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +81,7 @@ class Stack:
                 extra=settings.reply_topics,
             )
         )
+        self._apply_control(settings)
         self._supervisor.start(self._services(environ, settings))
         self.home.write("ports", self._ports)
         password = self.home.keys().control_password
@@ -144,6 +151,23 @@ class Stack:
         return EmbeddedClickHouse(
             data, port, password=keys.clickhouse_password, reader_password=keys.reader_password
         )
+
+    def _apply_control(self, settings: Settings) -> None:
+        if not CONTROL_FILE.exists():
+            return
+        self.on_progress(f"applying {CONTROL_FILE}")
+        changes = read_document(CONTROL_FILE.read_bytes(), name=str(CONTROL_FILE))
+
+        async def apply() -> None:
+            async with ControlWriter(
+                settings.kafka_bootstrap,
+                client_id="headrace-up",
+                timeout_s=settings.kafka_timeout_s,
+                auth=RecordAuth.from_settings(settings),
+            ) as control:
+                await control.change(changes, author="headrace up", reason=str(CONTROL_FILE))
+
+        asyncio.run(apply())
 
     def _start_simulator(self) -> str | None:
         if not self.simulated:

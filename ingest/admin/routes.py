@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ingest.auth import CallerDep
+from ingest.auth import ReaderDep
 from ingest.services import CheckResult, Services, ServicesDep
 from streams.redis.memory import MemoryState
 from streams.serving.responses import JsonResponse
@@ -56,13 +56,13 @@ async def ready(services: ServicesDep) -> Response:
 
 
 @router.get("/v1/costs", tags=["costs"])
-async def costs(caller: CallerDep, services: ServicesDep) -> Response:
+async def costs(caller: ReaderDep, services: ServicesDep) -> Response:
     """Return totals, averages, cost by model and the ten users who cost most."""
     return JsonResponse(await services.spend.costs(caller.tenant))
 
 
 @router.get("/v1/cache/stats", tags=["cache"])
-async def cache_stats(caller: CallerDep, services: ServicesDep) -> Response:
+async def cache_stats(caller: ReaderDep, services: ServicesDep) -> Response:
     """Return hits, misses and the hit rate of the caller's tenant."""
     return JsonResponse(await services.spend.cache_stats(caller.tenant))
 

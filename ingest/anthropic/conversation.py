@@ -19,13 +19,13 @@ from ingest.anthropic.schema import (
     Turn,
 )
 from ingest.errors import as_api_error
-from ingest.native.schema import DEFAULT_USER
 from ingest.submit.http_message import too_deep
 from streams.errors import InvalidRequest
 from streams.events import CacheControl, ChatRequested, Message, TextPart
 from streams.request_rules.chat import MAX_CONTENT_CHARS, MAX_JSON_DEPTH, MAX_MESSAGES, depth_exceeds
 from streams.request_rules.faults import UNSUPPORTED, check_at_most
 from streams.request_rules.parameters import Parameters, params_of
+from streams.serving.api_keys import DEFAULT_USER
 from streams.serving.responses import ApiError
 
 #: The path of a message in a request, and the names of fields in Anthropic's API.

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ingest.anthropic.conversation import as_sent, messages_request
 from ingest.anthropic.schema import MessagesBody, decode_messages
-from ingest.auth import CallerDep
+from ingest.auth import SenderDep
 from ingest.errors import anthropic_error_body, is_blocked_input, is_repeat, naming_the_charge
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import StreamFormat, sse_event
@@ -33,7 +33,7 @@ _PING = sse_event({"type": "ping"}, name="ping")
 
 
 @router.post("/v1/messages", openapi_extra=body_of(MessagesBody), responses=ASKING)
-async def messages(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def messages(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Answer a conversation, as Anthropic's API does."""
     body = decode_messages(await read_body(request, max_bytes=services.settings.max_body_bytes))
     wanted, origins = messages_request(

@@ -24,6 +24,7 @@ from streams.events import ChatRequested
 from streams.registry.registry import fingerprint
 from streams.request_rules.faults import has_control_character
 from streams.request_rules.sent_requests import HINTS
+from streams.serving.api_keys import Caller
 from streams.serving.responses import ApiError, invalid
 from streams.settings import Settings
 
@@ -59,6 +60,7 @@ class LineRules:
 
     settings: Settings
     catalogue: ModelCatalogue
+    caller: Caller
     user: str | None = None
     deadline_ms: int | None = None
     cache: str | None = None
@@ -186,4 +188,4 @@ def _request(line: LineBody, rules: LineRules) -> ChatRequested:
         request = completion_request(sent, user_header=rules.user, stream=streams, deadline_ms=None)
     if request.stream:
         raise invalid("a line of a batch cannot be streamed: leave stream out", param="stream")
-    return request
+    return msgspec.structs.replace(request, user_id=rules.caller.speaks_for(request.user_id))

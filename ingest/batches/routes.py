@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingest.auth import CallerDep
+from ingest.auth import ReaderDep, SenderDep
 from ingest.batches.batch import BatchProgress, BatchStatus, FoundLine, batch_id_for
 from ingest.batches.lines import MAX_BATCH_BYTES, LineRules, check_file
 from ingest.errors import conflict, failure_of, status_of
@@ -58,13 +58,14 @@ class ResultsFile(TimedStream):
 
 
 @router.post("/v1/batches", status_code=202, openapi_extra=_LINES, responses=errors(409))
-async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def submit(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Accept a file of requests: all of them, or none if a line is wrong."""
     headers = request.headers
     batch_id = batch_id_for(caller.tenant, idempotency_key(headers))
     rules = LineRules(
         settings=services.settings,
         catalogue=services.models.current,
+        caller=caller,
         user=user_header(headers),
         deadline_ms=deadline_header(headers),
         cache=cache_header(headers),
@@ -82,13 +83,13 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
 
 
 @router.get("/v1/batches/{batch_id}", responses=errors(404))
-async def fetch(batch_id: str, caller: CallerDep, services: ServicesDep) -> Response:
+async def fetch(batch_id: str, caller: ReaderDep, services: ServicesDep) -> Response:
     """Return how far a batch is."""
     return _described(await services.batches.progress(batch_id, caller.tenant), services)
 
 
 @router.post("/v1/batches/{batch_id}/cancel", responses=errors(404, 409))
-async def cancel(batch_id: str, caller: CallerDep, services: ServicesDep) -> Response:
+async def cancel(batch_id: str, caller: SenderDep, services: ServicesDep) -> Response:
     """Cancel every line that has not ended, as `DELETE /v1/requests/{id}` cancels one."""
     return _described(await services.batches.cancel(batch_id, caller.tenant), services)
 
@@ -97,7 +98,7 @@ async def cancel(batch_id: str, caller: CallerDep, services: ServicesDep) -> Res
     "/v1/batches/{batch_id}/results", status_code=200, response_class=ResultsFile, responses=errors(404, 409)
 )
 async def results(
-    batch_id: str, caller: CallerDep, services: ServicesDep, *, partial: Partial = False
+    batch_id: str, caller: ReaderDep, services: ServicesDep, *, partial: Partial = False
 ) -> Response:
     """Stream the results in the order of the lines; by default once every line has ended."""
     return await _file(batch_id, caller, services, partial=partial)
@@ -107,7 +108,7 @@ async def results(
     "/v1/batches/{batch_id}/errors", status_code=200, response_class=ResultsFile, responses=errors(404, 409)
 )
 async def failed_lines(
-    batch_id: str, caller: CallerDep, services: ServicesDep, *, partial: Partial = False
+    batch_id: str, caller: ReaderDep, services: ServicesDep, *, partial: Partial = False
 ) -> Response:
     """Stream what failed, and nothing else, in the order of the lines: what OpenAI calls the error file."""
     return await _file(batch_id, caller, services, partial=partial, errors_only=True)

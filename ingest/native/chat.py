@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ingest.auth import CallerDep
+from ingest.auth import SenderDep
 from ingest.errors import is_blocked_input, is_blocked_output, is_repeat
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
@@ -28,7 +28,7 @@ _RETRY = b"retry: 1000\n\n"
 
 
 @router.post("/v1/chat", openapi_extra=body_of(ChatBody), responses=ASKING)
-async def chat(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def chat(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Answer a query (with a prompt template) or a conversation."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     wanted = native_request(decode_body(data, ChatBody, hints=HINTS))

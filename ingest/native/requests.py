@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingest.auth import CallerDep, ReaderDep
+from ingest.auth import FollowerDep, ReaderDep, SenderDep
 from ingest.errors import conflict, timed_out
 from ingest.follow.answer_cursor import ResumePoint, parse_event_id
 from ingest.follow.sse import EventStreamResponse, stream_events
@@ -75,7 +75,7 @@ _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/v1/requests", status_code=202, openapi_extra=body_of(SubmitBody), responses=_SUBMIT_RESPONSES)
-async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def submit(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Accept a request and answer at once; one that was answered before gets its reply."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     wanted = native_request(decode_body(data, SubmitBody, hints=HINTS))
@@ -94,7 +94,7 @@ async def submit(request: Request, caller: CallerDep, services: ServicesDep) -> 
 
 @router.get("/v1/requests/{request_id}", responses=errors(404))
 async def fetch(
-    request: Request, request_id: str, caller: CallerDep, services: ServicesDep, wait_s: WaitS = 0.0
+    request: Request, request_id: str, caller: ReaderDep, services: ServicesDep, wait_s: WaitS = 0.0
 ) -> Response:
     """Return the reply, or how far the request is. `wait_s` waits for a reply that is not there yet."""
     state = await state_of(request_id, caller, services.registry)
@@ -115,7 +115,7 @@ async def fetch(
     responses=errors(404),
     openapi_extra={"parameters": _RESUME_PARAMETERS},
 )
-async def follow(request: Request, request_id: str, caller: ReaderDep, services: ServicesDep) -> Response:
+async def follow(request: Request, request_id: str, caller: FollowerDep, services: ServicesDep) -> Response:
     """Stream the answer as events `delta`, `reset`, `error`, `stage` and `done`; a finished one at once.
 
     Every event with text has an `id`. Send the last one back as `Last-Event-ID` (`EventSource` does so by
@@ -158,7 +158,7 @@ async def follow(request: Request, request_id: str, caller: ReaderDep, services:
 
 @router.post("/v1/requests/{request_id}/stream-token", responses=errors(404))
 async def give_stream_token(
-    request: Request, request_id: str, caller: CallerDep, services: ServicesDep
+    request: Request, request_id: str, caller: ReaderDep, services: ServicesDep
 ) -> Response:
     """Return a token that reads this request's events for a while, and nothing else, without a key.
 
@@ -172,7 +172,7 @@ async def give_stream_token(
 
 
 @router.delete("/v1/requests/{request_id}", status_code=202, responses=_CANCEL_RESPONSES)
-async def cancel(request: Request, request_id: str, caller: CallerDep, services: ServicesDep) -> Response:
+async def cancel(request: Request, request_id: str, caller: SenderDep, services: ServicesDep) -> Response:
     """Cancel a request, whoever waits for it.
 
     Work that has not begun is not begun. A provider call that runs is stopped within about a second, and what

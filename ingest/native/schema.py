@@ -31,7 +31,6 @@ CacheWish = Annotated[
         description="how the answer cache may be used, as in Cache-Control: no-cache, no-store, max-age=60",
     ),
 ]
-DEFAULT_USER = "anonymous"
 
 
 class ChatBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ingest.auth import CallerDep
+from ingest.auth import SenderDep
 from ingest.errors import is_repeat
 from ingest.follow.answer_cursor import StreamPosition, pieces
 from ingest.follow.sse import DONE, StreamFormat, sse_event
@@ -31,19 +31,19 @@ _FINISH_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter"})
 
 
 @router.post("/v1/chat/completions", openapi_extra=_BODY, responses=ASKING)
-async def chat_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def chat_completions(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Answer a conversation, as OpenAI's API does."""
     return await _complete(request, caller, services)
 
 
 @router.post("/api/v1/chat/completions", openapi_extra=_BODY, responses=ASKING)
-async def course_completions(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def course_completions(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Do the same, and add the flat fields `content` and `latency_ms`."""
     return await _complete(request, caller, services, course=True)
 
 
 @router.post("/api/v1/chat/completions/stream", openapi_extra=_BODY, responses=ASKING)
-async def course_completions_stream(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def course_completions_stream(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Stream the answer, whatever the body says about `stream`."""
     return await _complete(request, caller, services, course=True, stream=True)
 

@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Struct
 
 from ingest.native.schema import (
-    DEFAULT_USER,
     CacheWish,
     MaxTokens,
     Seed,
@@ -27,6 +26,7 @@ from streams.request_rules.faults import ANY_FIELD, UNSUPPORTED, unsupported
 from streams.request_rules.parameter_table import OPENAI_PATHS
 from streams.request_rules.parameters import UNKNOWN_HINT, Parameters, params_of
 from streams.request_rules.sent_requests import SentMessages
+from streams.serving.api_keys import DEFAULT_USER
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

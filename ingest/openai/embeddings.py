@@ -9,9 +9,8 @@ from fastapi import APIRouter, Request
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
-from ingest.auth import CallerDep
+from ingest.auth import SenderDep
 from ingest.errors import conflict
-from ingest.native.schema import DEFAULT_USER
 from ingest.openai.chat_completions import headrace_extension
 from ingest.openapi import ASKING_ERRORS, body_of
 from ingest.services import ServicesDep
@@ -20,6 +19,7 @@ from ingest.submit.request_reply import answer, prepare, raise_for
 from streams.errors import InvalidRequest
 from streams.events import MAX_EMBEDDING_CHARS, MAX_EMBEDDING_INPUTS, EmbeddingsRequested, Name, Reply
 from streams.request_rules.embeddings import check_embeddings
+from streams.serving.api_keys import DEFAULT_USER
 
 router = APIRouter(tags=["OpenAI-compatible"])
 
@@ -43,7 +43,7 @@ class EmbeddingsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 @router.post("/v1/embeddings", openapi_extra=body_of(EmbeddingsBody), responses=ASKING_ERRORS)
-async def embeddings(request: Request, caller: CallerDep, services: ServicesDep) -> Response:
+async def embeddings(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Return the vectors of some texts, as OpenAI's API does."""
     data = await read_body(request, max_bytes=services.settings.max_body_bytes)
     body = decode_body(data, EmbeddingsBody)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from ingest.auth import authenticate
+from ingest.auth import of_a_tenant
 from ingest.errors import speaks_anthropic
 from ingest.services import ServicesDep
 from streams.control.catalogue import ModelCatalogue
@@ -15,8 +15,8 @@ from streams.serving.fastapi_errors import errors
 from streams.serving.responses import JsonResponse, invalid, not_found
 from streams.settings import Settings
 
-# Any known key will do: the list is the same for every tenant.
-router = APIRouter(tags=["models"], dependencies=[Depends(authenticate)])
+# Any tenant's key will do: the list is the same for all.
+router = APIRouter(tags=["models"], dependencies=[Depends(of_a_tenant)])
 
 _MAX_PAGE = 1000
 #: Neither API has a word for an unknown date; Anthropic's documentation gives the epoch that meaning.

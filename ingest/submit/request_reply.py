@@ -55,10 +55,11 @@ async def prepare(request: Request, caller: Caller, wanted: Requested, services:
 
     A request for embeddings has been checked by its route, in a thread.
 
-    Raises `InvalidRequest` where the body cannot be served; `ApiError`: 400, a header is wrong; 409, the key
-    was used for another body; `StoreUnavailable`.
+    Raises `InvalidRequest` where the body cannot be served; `ApiError`: 400, a header is wrong; 403, the key
+    speaks for another user; 409, the `Idempotency-Key` was used for another body; `StoreUnavailable`.
     """
     settings = services.settings
+    wanted = msgspec.structs.replace(wanted, user_id=caller.speaks_for(wanted.user_id))
     if isinstance(wanted, ChatRequested):
         if wanted.headrace_cache is None:
             wanted = msgspec.structs.replace(wanted, headrace_cache=cache_header(request.headers))

@@ -14,8 +14,8 @@ from typing import Self
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.control.specs import InvalidControl
-from streams.control.state import ControlId, ControlState, read_key
+from streams.control.specs import ControlId, InvalidControl
+from streams.control.state import ControlState, read_key
 from streams.errors import KafkaUnavailable
 from streams.events import ControlRecord
 from streams.kafka.groupless_consumer import BROKER_FAULTS, GrouplessConsumer
@@ -61,6 +61,15 @@ class ControlFollower:
         self._history_listeners.append(listener)
 
     async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        await self.stop()
+
+    async def start(self) -> None:
         """Read the topic to its present end, and go on in the background."""
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -75,9 +84,8 @@ class ControlFollower:
                 f"cannot read {CONTROL.name}: {fault!r} (without the topic: headrace topics create)"
             ) from fault
         self._task = asyncio.create_task(self._kafka.read_with(self._read))
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def stop(self) -> None:
         """Stop following."""
         await cancel_and_wait(self._task)
         await self._kafka.disconnect()
@@ -110,7 +118,7 @@ class ControlFollower:
                     for tell in self._history_listeners:
                         tell(event)
             except (InvalidControl, LookupError) as fault:
-                log.error("control.refused", record=str(of), error=str(fault))
+                log.warning("control.refused", record=str(of), error=str(fault))
                 continue
         if self.state is not before:
             log.info("control.changed", records=len(self.state.records))

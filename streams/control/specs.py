@@ -9,7 +9,7 @@ Unknown fields are refused: a misspelt limit would limit nothing.
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,6 +30,22 @@ _MAX_NAME_CHARS = 200
 
 class InvalidControl(InputError):
     """A control record that is wrong: the message says where, and what to change."""
+
+
+class ControlId(msgspec.Struct, frozen=True, order=True):
+    """Which record: its kind and its name."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    @classmethod
+    def parse(cls, key: str) -> Self:
+        """Return the id that a record's key names."""
+        kind, _, name = key.partition(":")
+        return cls(kind, name)
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -102,7 +118,6 @@ class ProviderSpec(Spec, frozen=True, kw_only=True):
 
 
 Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
-Exact = Annotated[Decimal, Meta(extra_json_schema={"type": ["number", "string"]})]
 _MAX_USD = 10_000
 _MAX_TIMES = 10
 #: ClickHouse gets prices with nine decimals: a price times a multiple has no more.
@@ -125,12 +140,12 @@ class RatesSpec(Spec, frozen=True, kw_only=True):
     writes do, and reasoning what output does.
     """
 
-    input_usd_per_million: Exact
-    output_usd_per_million: Exact | None = None
-    cached_input_usd_per_million: Exact | None = None
-    cache_write_usd_per_million: Exact | None = None
-    cache_write_1h_usd_per_million: Exact | None = None
-    reasoning_usd_per_million: Exact | None = None
+    input_usd_per_million: Decimal
+    output_usd_per_million: Decimal | None = None
+    cached_input_usd_per_million: Decimal | None = None
+    cache_write_usd_per_million: Decimal | None = None
+    cache_write_1h_usd_per_million: Decimal | None = None
+    reasoning_usd_per_million: Decimal | None = None
 
     def __post_init__(self) -> None:
         for name in RatesSpec.__struct_fields__:
@@ -141,8 +156,8 @@ class LongContextSpec(Spec, frozen=True, kw_only=True):
     """With more than `above_tokens` of input, all tokens of a call cost so many times as much."""
 
     above_tokens: Tokens
-    input_times: Exact
-    output_times: Exact
+    input_times: Decimal
+    output_times: Decimal
 
     def __post_init__(self) -> None:
         for name in ("input_times", "output_times"):

@@ -7,10 +7,10 @@ version stays for good under ``history/version/kind:name``, so that it can be sh
 from collections.abc import Iterable, Mapping
 from typing import Self, TypeVar
 
-import msgspec
-
+from streams.control.document import shipped_records
 from streams.control.specs import (
     KINDS,
+    ControlId,
     InvalidControl,
     KeySpec,
     LimitSpec,
@@ -25,22 +25,6 @@ from streams.model_catalogue import PRICED_MODELS, ProviderProtocol
 S = TypeVar("S", bound=Spec)
 
 _HISTORY = "history"
-
-
-class ControlId(msgspec.Struct, frozen=True, order=True):
-    """Which record: its kind and its name."""
-
-    kind: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}"
-
-    @classmethod
-    def parse(cls, key: str) -> Self:
-        """Return the id that a record's key names."""
-        kind, _, name = key.partition(":")
-        return cls(kind, name)
 
 
 def history_key(of: ControlId, version: int) -> str:
@@ -58,7 +42,7 @@ def read_key(key: bytes | None) -> tuple[ControlId, int | None]:
 
 
 class ControlState:
-    """The records that hold, by id, and what they say.
+    """The records that hold, by id, and what they say. What is shipped holds where no record says otherwise.
 
     state.specs(LimitSpec)["free"].per_user.requests_per_minute
     """
@@ -66,8 +50,9 @@ class ControlState:
     def __init__(self, records: Mapping[ControlId, ControlRecord] | None = None) -> None:
         self.records = dict(records or {})
         self._specs: dict[type[Spec], dict[str, Spec]] = {form: {} for _, form in KINDS.values()}
-        for of, record in self.records.items():
-            self._specs[KINDS[of.kind][1]][of.name] = read_spec(of.kind, of.name, record.spec)
+        said = shipped_records() | {of: record.spec for of, record in self.records.items()}
+        for of, spec in said.items():
+            self._specs[KINDS[of.kind][1]][of.name] = read_spec(of.kind, of.name, spec)
 
     def specs(self, form: type[S]) -> Mapping[str, S]:
         """Return what the records of a kind say, by name."""

@@ -10,7 +10,8 @@ whoever opened it before.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
 
@@ -21,8 +22,8 @@ from aiokafka.errors import KafkaError
 
 from streams.codec import encode, event_headers
 from streams.control.follower import PARTITION
-from streams.control.specs import InvalidControl, read_spec
-from streams.control.state import ControlId, ControlState, history_key, read_key
+from streams.control.specs import ControlId, InvalidControl, read_spec
+from streams.control.state import ControlState, history_key, read_key
 from streams.errors import KafkaUnavailable
 from streams.events import ControlRecord
 from streams.kafka.clients import start_client, stop_client
@@ -86,18 +87,14 @@ class ControlWriter:
                 read_spec(of.kind, of.name, spec)
         if dry_run:
             return self._versions(changes, *await self._read(), author, reason)
-        producer = await self._open()
-        try:
+        async with self._alone() as write:
             new = self._versions(changes, *await self._read(), author, reason)
             if new:
-                await self._within("writing", self._write(producer, new))
+                await write(new)
             return new
-        finally:
-            if (fault := await stop_client(producer, timeout_s=self._timeout_s)) is not None:
-                log.info("control.close_failed", error=fault)
 
     async def roll_back(self, of: ControlId, *, author: str, reason: str = "") -> Sequence[ControlRecord]:
-        """Say again what the version before the last one said. Raises `InvalidControl` where there is none."""
+        """Say again what the version before the last one said; `InvalidControl` where there is none."""
         versions = await self.history(of)
         if not versions:
             raise InvalidControl(f"there is no record {of}", param=str(of))
@@ -133,7 +130,9 @@ class ControlWriter:
         state.learned((ControlId(each.kind, each.name), each) for each in new).check()
         return new
 
-    async def _open(self) -> AIOKafkaProducer:
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Callable[[Sequence[ControlRecord]], Awaitable[None]]]:
+        """Fence off all other writers; yield what writes new versions."""
         producer: AIOKafkaProducer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap.split(","),
             client_id=self._client_id,
@@ -142,7 +141,11 @@ class ControlWriter:
             request_timeout_ms=int(self._timeout_s * 1000),
         )
         await self._within("opening a transaction", start_client(producer, timeout_s=self._timeout_s))
-        return producer
+        try:
+            yield lambda new: self._within("writing", self._write(producer, new))
+        finally:
+            if (fault := await stop_client(producer, timeout_s=self._timeout_s)) is not None:
+                log.info("control.close_failed", error=fault)
 
     async def _write(self, producer: AIOKafkaProducer, new: Sequence[ControlRecord]) -> None:
         async with producer.transaction():

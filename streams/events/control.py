@@ -9,7 +9,7 @@ from streams.events.requests import Event, Name
 
 
 class ControlRecord(Event, frozen=True, kw_only=True):
-    """One version of what an operator has set: a key, the limits of a tier, a model (`streams.control.specs`).
+    """One version of what an operator has set: a key, the limits of a tier (`streams.control.specs`).
 
     `version` counts from 1 and never repeats, also after the record was taken away: then `spec` is None.
     """

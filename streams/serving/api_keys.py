@@ -1,19 +1,31 @@
-"""API keys: the one that a request presents, and the accepted ones with their owners."""
+"""API keys: the one that a request presents, the accepted ones with their owners, and how one is made.
+
+Keys are kept as SHA-256 digests. They are random, so that nobody finds a key from its digest.
+"""
 
 import hashlib
-import hmac
-from collections.abc import Mapping
-from typing import Annotated, Generic, TypeVar
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from streams.control.specs import KeySpec, Scope
+from streams.control.state import ControlState
 from streams.errors import ConfigurationError
-from streams.serving.responses import unauthorized
-from streams.settings import ApiKey
+from streams.serving.responses import forbidden, unauthorized
+from streams.settings import Settings
 
-T = TypeVar("T")
+#: The user of requests that name none.
+DEFAULT_USER = "anonymous"
+#: What makes a key known for one of Headrace, in a log or a repository.
+KEY_PREFIX = "hr_"
+_ID_PREFIX = "key_"
+_KEY_BYTES = 32
+_ID_BYTES = 6
 
 _bearer = HTTPBearer(auto_error=False, description="Authorization: Bearer KEY")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -41,41 +53,100 @@ def required(presented: str | None) -> str:
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The owner of a request; clients cannot set either field."""
+    """The owner of an API key; clients cannot set any field.
+
+    A key with the scope `admin` sees all tenants and changes control records; with a `user` it speaks for
+    nobody else. `key` is the key's id, empty for one of the settings.
+    """
 
     tenant: str
     tier: str
+    scopes: tuple[Scope, ...] = ("chat", "read")
+    user: str | None = None
+    key: str = ""
+
+    def check_scope(self, *any_of: Scope) -> None:
+        """Raise the 403 where the key has none of the scopes that open this."""
+        if not set(any_of) & set(self.scopes):
+            wanted, given = " or ".join(map(repr, any_of)), ", ".join(self.scopes)
+            raise forbidden(f"this API key has no scope {wanted}; it has: {given}", code="missing_scope")
+
+    def speaks_for(self, user: str) -> str:
+        """Return the user of a request that names `user`; raise the 403 for another one than the key's."""
+        if self.user is None or user == self.user:
+            return user
+        if user == DEFAULT_USER:
+            return self.user
+        raise forbidden(
+            f"this API key speaks for the user {self.user!r} only: leave the user out, or name that one",
+            code="user_not_allowed",
+            param="user",
+        )
 
 
-class KeyTable(Generic[T]):
-    """Keys, kept as digests, and their owners. Raises `ConfigurationError` for an empty key."""
+class ApiKeys:
+    """The accepted keys: those of the settings, and those of control records, which come and go.
 
-    def __init__(self, owners: Mapping[str, T]) -> None:
-        if not all(key.strip() for key in owners):
+    Raises `ConfigurationError` for an empty key, or an admin key that is an API key too.
+    """
+
+    def __init__(
+        self, given: Mapping[str, Caller], *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        if not all(key.strip() for key in given):
             raise ConfigurationError(
                 "HEADRACE_API_KEY, the keys in HEADRACE_API_KEYS and HEADRACE_ADMIN_KEY must not be empty"
             )
-        self._owners = [(_digest(key), owner) for key, owner in owners.items()]
+        if not all(caller.tenant or caller.scopes == ("admin",) for caller in given.values()):
+            raise ConfigurationError("HEADRACE_API_KEYS: every key needs a tenant that is not empty")
+        self._given = {digest_of_key(key): caller for key, caller in given.items()}
+        self._recorded: Mapping[str, tuple[str, KeySpec]] = {}
+        self._clock = clock
 
-    def owner(self, presented: str) -> T | None:
-        """Return the owner of a key, or None, in constant time."""
-        digest = _digest(presented)
-        found = None
-        for known, owner in self._owners:
-            if hmac.compare_digest(known, digest):
-                found = owner
-        return found
+    @classmethod
+    def of(cls, settings: Settings) -> "ApiKeys":
+        """Return the keys of the settings."""
+        given = {key: Caller(owner.tenant, owner.tier) for key, owner in settings.keys.items()}
+        if settings.admin_key is not None:
+            admin = settings.admin_key.get_secret_value()
+            if admin in given:
+                raise ConfigurationError(
+                    "HEADRACE_ADMIN_KEY is an API key too: who has it would see every tenant; choose another"
+                )
+            given[admin] = Caller("", tier="", scopes=("admin",))
+        return cls(given)
 
+    def follow(self, state: ControlState) -> None:
+        """Accept the keys of these control records, and no others beside those of the settings."""
+        self._recorded = {key.sha256: (name, key) for name, key in state.specs(KeySpec).items()}
 
-def sender_keys(keys: Mapping[str, ApiKey]) -> KeyTable[Caller]:
-    """Return the API keys of senders; `ConfigurationError` where none is configured."""
-    if not keys:
-        raise ConfigurationError(
-            "no API key is configured: set HEADRACE_API_KEY to a secret of your choice, or "
-            'HEADRACE_API_KEYS to {"key": {"tenant": "…", "tier": "…"}}'
+    def __bool__(self) -> bool:
+        return bool(self._given or self._recorded)
+
+    def has_tenant(self, tenant: str) -> bool:
+        """Whether a tenant has a key."""
+        return any(caller.tenant == tenant for caller in self._given.values()) or any(
+            key.tenant == tenant for _, key in self._recorded.values()
         )
-    return KeyTable({key: Caller(owner.tenant, owner.tier) for key, owner in keys.items()})
+
+    def caller(self, presented: str | None) -> Caller:
+        """Return the owner of a key; raise the 401 without one, or for one that is unknown or has expired."""
+        digest = digest_of_key(required(presented))
+        if (found := self._recorded.get(digest)) is not None:
+            name, key = found
+            if key.expires_at is not None and key.expires_at <= self._clock():
+                raise unauthorized(f"the API key expired at {key.expires_at.isoformat()}")
+            return Caller(key.tenant, key.tier, key.scopes, key.user, name)
+        if (caller := self._given.get(digest)) is None:
+            raise unauthorized("the API key is not known here")
+        return caller
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def new_key() -> tuple[str, str]:
+    """Return a new key's id, and the key itself, which is stored nowhere."""
+    return _ID_PREFIX + secrets.token_hex(_ID_BYTES), KEY_PREFIX + secrets.token_urlsafe(_KEY_BYTES)
+
+
+def digest_of_key(key: str) -> str:
+    """Return the SHA-256 of a key, in hex."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -19,7 +19,7 @@ _ANY_ROUTE: Final = (400, 408, 414, 431, 503)
 _WORDS: Final = {
     400: "The request is wrong: `param` says where",
     401: "There is no API key, or it is not known here",
-    403: "The key does not see that",
+    403: "The key does not open that",
     404: "There is no such thing, or it is not yours",
     406: "None of the types that were asked for is there",
     408: "The request did not arrive in time",
@@ -65,7 +65,8 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def describe_errors(document: Document, schema_of: SchemaOf = lambda _: OPENAI_ERROR) -> None:
     """Complete the errors of FastAPI's document, in place. FastAPI's own 422 never occurs.
 
-    An operation that needs a key can answer 401, one with a body 413 and 415, each what the protocol answers.
+    An operation that needs a key can answer 401 and 403, one with a body 413 and 415, each what the protocol
+    answers.
     """
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -81,7 +82,7 @@ def _describe(operation: dict[str, Any], schema: Mapping[str, Any]) -> None:
     responses.pop("422", None)
     statuses = {
         *_ANY_ROUTE,
-        *([401] if operation.get("security") else []),
+        *([401, 403] if operation.get("security") else []),
         *([413, 415] if "requestBody" in operation else []),
     }
     for status in statuses:

@@ -152,6 +152,12 @@ def unauthorized(message: str) -> ApiError:
     return ApiError(401, error, headers={"WWW-Authenticate": "Bearer"})
 
 
+def forbidden(message: str, *, code: str, param: str | None = None) -> ApiError:
+    """Return the 403: the API key is known, and does not allow this."""
+    error = ErrorInfo(type="permission_error", code=code, message=message, param=param)
+    return ApiError(403, error)
+
+
 def not_found(message: str, *, code: str = "not_found", param: str | None = None) -> ApiError:
     """Return the 404: it does not exist, or not for this caller."""
     return invalid(message, code=code, param=param, status=404)

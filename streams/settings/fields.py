@@ -41,7 +41,7 @@ class ApiKey(BaseModel):
     """The owner of an API key."""
 
     tenant: str = Field(default="default", min_length=1)
-    tier: str = "standard"
+    tier: str = "unlimited"
 
 
 class ServiceSettings(BaseModel):

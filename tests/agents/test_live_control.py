@@ -7,12 +7,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agents.worker_ports import Loaded, open_ports
-from streams.control.specs import ProviderSpec
-from streams.control.state import ControlId
+from streams.control.specs import ControlId, ProviderSpec
 from streams.control.writer import ControlWriter
 from streams.kafka.topic_admin import create_topics
 from streams.topics import CONTROL
-from tests.fakes.control import model, provider
+from tests.fakes.model_records import model, provider
 from tests.fakes.settings import settings_of
 
 pytestmark = pytest.mark.integration

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from agents.worker_ports import check_models
 from streams.control.catalogue import SHIPPED, ModelCatalogue
 from streams.errors import ConfigurationError
-from tests.fakes.control import model, provider, state_of
+from tests.fakes.model_records import model, provider, state_of
 from tests.fakes.settings import settings_of
 
 OLLAMA = ModelCatalogue.of(state_of(provider("ollama"), model("llama3.2")))

@@ -19,6 +19,7 @@ from ingest.services import HealthMonitor, Services
 from ingest.submit.identification import SdkCall
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header
+from streams.control.follower import ControlFollower
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
     ChatRequested,
@@ -42,11 +43,13 @@ from streams.registry.registry import (
     SubmissionState,
 )
 from streams.registry.runs import may_run_anew
-from streams.serving.api_keys import sender_keys
+from streams.serving.api_keys import ApiKeys
 from streams.settings import ApiKey, Settings
+from tests.fakes.control import MemoryControl
 
 KEY = "key-of-acme"
 OTHER_KEY = "key-of-zeta"
+ADMIN_KEY = "key-of-the-admin"
 MODEL = "gpt-4o-mini"
 FEEDBACK_AT = datetime(2026, 11, 21, 9, 30, 0, 123456, UTC)
 """When feedback is given: the clock stands still."""
@@ -423,6 +426,7 @@ def settings(**overrides: Any) -> Settings:
             KEY: ApiKey(tenant="acme", tier="enterprise"),
             OTHER_KEY: ApiKey(tenant="zeta", tier="free"),
         },
+        "admin_key": ADMIN_KEY,
         "stream_token_secret": "a secret of the tests, long enough",
         "max_concurrent_requests": 8,
         "max_body_bytes": 200_000,
@@ -445,12 +449,15 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
         return run
 
+    keys, control = ApiKeys.of(chosen), MemoryControl()
     batches, stored = MemoryBatches(), StoredRequests(spend)
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
-        keys=sender_keys(chosen.keys),
-        stream_tokens=StreamTokens.of(chosen),
+        control=ControlFollower(chosen.kafka_bootstrap, client_id="rig", timeout_s=1),
+        open_control=lambda: control,
+        keys=keys,
+        stream_tokens=StreamTokens.of(chosen, keys),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
         disconnects=ClientDisconnects(registry, timeout_s=1.0),

@@ -14,7 +14,7 @@ from ingest.main import create_app
 from streams.events import Status
 from streams.serving.fastapi_errors import Document
 from tests.ingest.batches.test_lines import jsonl, line
-from tests.ingest.fakes import KEY, MODEL, Entry, Rig, answered, failed, rig
+from tests.ingest.fakes import ADMIN_KEY, KEY, MODEL, Entry, Rig, answered, failed, rig
 
 MESSAGES = [{"role": "user", "content": "capital of France?"}]
 COMPLETION: dict[str, Any] = {"model": MODEL, "messages": MESSAGES}
@@ -31,6 +31,8 @@ BODIES = {
     **ASKING,
     "/v1/requests": NATIVE,
     "/v1/feedback": {"request_id": "r-unknown", "label": "up"},
+    "/v1/admin/keys": {"tenant": "acme"},
+    "/v1/admin/control/limit/unknown": {"spec": {}},
 }
 #: What the protocol answers for every route: tests/streams/serving brings it about.
 OF_THE_PROTOCOL = {400, 408, 414, 431, 503}
@@ -40,6 +42,10 @@ Operation = tuple[str, str]
 
 def operations(document: Document) -> Iterator[Operation]:
     return ((method.upper(), path) for path, each in document["paths"].items() for method in each)
+
+
+def is_admins(operation: Operation) -> bool:
+    return operation[1].startswith("/v1/admin/")
 
 
 def responses_of(document: Document, operation: Operation) -> dict[str, Any]:
@@ -53,7 +59,9 @@ def documented_errors(document: Document, operation: Operation) -> set[int]:
 
 
 @asynccontextmanager
-async def asked(wired: Rig, key: str = KEY) -> AsyncIterator[httpx.AsyncClient]:
+async def asked(wired: Rig, operation: Operation, key: str = "") -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a key that opens the operation, unless it is given another."""
+    key = key or (ADMIN_KEY if is_admins(operation) else KEY)
     transport = httpx.ASGITransport(create_app(wired.services), raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://ingest", headers=headers) as client:
@@ -63,33 +71,39 @@ async def asked(wired: Rig, key: str = KEY) -> AsyncIterator[httpx.AsyncClient]:
 async def send(client: httpx.AsyncClient, operation: Operation, **changed: Any) -> httpx.Response:
     """Send a good request for something that is not there, unless `changed` says otherwise."""
     method, path = operation
-    for name in ("request_id", "batch_id", "model_id"):
+    for name in ("request_id", "batch_id", "model_id", "name"):
         path = path.replace(f"{{{name}}}", changed.pop(name, "unknown"))
+    path = path.replace("{kind}", "limit")
     given: dict[str, Any] = {}
     if path == "/v1/batches":
         given["content"] = jsonl(line("a"))
-    elif path in BODIES:
+    elif path in BODIES and method in ("POST", "PUT"):
         given["json"] = BODIES[path]
     return await client.request(method, path, **(given | changed))
 
 
 async def _without_a_key(operation: Operation) -> httpx.Response:
-    async with asked(rig(), "nobody's") as client:
+    async with asked(rig(), operation, "nobody's") as client:
+        return await send(client, operation)
+
+
+async def _without_the_scope(operation: Operation) -> httpx.Response:
+    async with asked(rig(), operation, KEY if is_admins(operation) else ADMIN_KEY) as client:
         return await send(client, operation)
 
 
 async def _too_large(operation: Operation) -> httpx.Response:
-    async with asked(rig()) as client:
+    async with asked(rig(), operation) as client:
         return await send(client, operation, content=b"", headers={"Content-Length": "999999999999"})
 
 
 async def _compressed_otherwise(operation: Operation) -> httpx.Response:
-    async with asked(rig()) as client:
+    async with asked(rig(), operation) as client:
         return await send(client, operation, content=b"", headers={"Content-Encoding": "br"})
 
 
 async def _not_there(operation: Operation) -> httpx.Response:
-    async with asked(rig()) as client:
+    async with asked(rig(), operation) as client:
         changed: dict[str, Any] = {}
         if operation[1] in {*ASKING, "/v1/requests"}:
             changed["json"] = {**BODIES[operation[1]], "model": "nope"}
@@ -99,16 +113,17 @@ async def _not_there(operation: Operation) -> httpx.Response:
 async def _failed(operation: Operation, kind: str, code: str) -> httpx.Response:
     wired = rig()
     wired.pipeline.replies_with(failed(kind, code))
-    async with asked(wired) as client:
+    async with asked(wired, operation) as client:
         return await send(client, operation)
 
 
 async def _again_with_another_body(operation: Operation) -> httpx.Response:
     wired = rig()
     again = {"headers": {"Idempotency-Key": "order-7"}}
-    async with asked(wired) as client:
-        await client.post("/v1/requests", json={**NATIVE, "query": "another"}, **again)
-        await client.post("/v1/batches", content=jsonl(line("b")), **again)
+    async with asked(wired, operation) as client:
+        if not is_admins(operation):
+            await client.post("/v1/requests", json={**NATIVE, "query": "another"}, **again)
+            await client.post("/v1/batches", content=jsonl(line("b")), **again)
         return await send(client, operation, **again)
 
 
@@ -118,7 +133,9 @@ async def _in_the_wrong_state(operation: Operation) -> httpx.Response:
     wired.registry.entries["r-1"] = Entry("acme", "", "", "running")
     wired.registry.settle(answered("r-1"))
     wired.pipeline.replies_with(answered())
-    async with asked(wired) as client:
+    async with asked(wired, operation) as client:
+        if is_admins(operation):
+            return await send(client, operation)
         batch_id = (await client.post("/v1/batches", content=jsonl(line("a")))).json()["id"]
         if operation[1].endswith("/cancel"):
             (batch,) = wired.batches.records.values()
@@ -132,6 +149,7 @@ async def _bring_about(operation: Operation) -> list[httpx.Response]:
     """The responses to everything that may go wrong."""
     found = [
         await _without_a_key(operation),
+        await _without_the_scope(operation),
         await _too_large(operation),
         await _compressed_otherwise(operation),
         await _not_there(operation),

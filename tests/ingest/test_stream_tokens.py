@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from ingest.auth import StreamTokens
 from ingest.main import create_app
+from streams.serving.api_keys import ApiKeys
 from streams.serving.responses import ApiError
-from streams.settings import ApiKey
+from streams.settings import ApiKey, Settings
 from tests.ingest.fakes import KEY, OTHER_KEY, Entry, Rig, answered, rig, settings
 from tests.ingest.sse_reader import events
 
@@ -24,10 +25,15 @@ URL = "/v1/requests/r-1/events"
 QUESTION = {"user_id": "ada", "query": "capital of France?"}
 
 
+def tokens_of(chosen: Settings) -> StreamTokens:
+    """The tokens of an installation."""
+    return StreamTokens.of(chosen, ApiKeys.of(chosen))
+
+
 def tokens(
     secret: bytes = SECRET, *, tenants: tuple[str, ...] = ("acme", "zeta"), at: float = NOW
 ) -> StreamTokens:
-    return StreamTokens(secret, tenants=tenants, ttl_s=900, clock=lambda: at)
+    return StreamTokens(secret, has_tenant=tenants.__contains__, ttl_s=900, clock=lambda: at)
 
 
 def checked(mine: StreamTokens, token: str, request_id: str) -> str:
@@ -123,7 +129,7 @@ def test_without_a_secret_the_keys_make_one() -> None:
     """The same on every replica, in whichever order the keys are given; another one after a change."""
     keys = {"one": ApiKey(tenant="acme"), "two": ApiKey(tenant="zeta")}
     mine, turned, changed = (
-        StreamTokens.of(settings(stream_token_secret=None, api_keys=each))
+        tokens_of(settings(stream_token_secret=None, api_keys=each))
         for each in (keys, dict(reversed(keys.items())), keys | {"three": ApiKey(tenant="acme")})
     )
     token = mine.give("r-1", "acme").token
@@ -134,7 +140,7 @@ def test_without_a_secret_the_keys_make_one() -> None:
 def test_keys_that_join_to_the_same_text_make_different_secrets() -> None:
     """`ab` and `c` are not `a` and `bc`."""
     first, second = (
-        StreamTokens.of(settings(stream_token_secret=None, api_keys={key: ApiKey() for key in keys}))
+        tokens_of(settings(stream_token_secret=None, api_keys={key: ApiKey() for key in keys}))
         for keys in (("ab", "c"), ("a", "bc"))
     )
     assert checked(second, first.give("r-1", "default").token, "r-1") == INVALID
@@ -144,7 +150,7 @@ def test_with_a_secret_tokens_outlive_a_change_of_keys() -> None:
     """As long as their tenant has a key."""
     keys = {"one": ApiKey(tenant="acme")}
     before, after = (
-        StreamTokens.of(settings(api_keys=each)) for each in (keys, keys | {"two": ApiKey(tenant="zeta")})
+        tokens_of(settings(api_keys=each)) for each in (keys, keys | {"two": ApiKey(tenant="zeta")})
     )
     assert checked(after, before.give("r-1", "acme").token, "r-1") == "acme"
 
@@ -232,7 +238,9 @@ async def test_refusals_say_what_to_do(wired: Rig, browser: httpx.AsyncClient) -
     wired.registry.settle(answered("r-1"))
     secret = wired.services.settings.stream_token_secret
     assert secret is not None
-    old = StreamTokens(secret.get_secret_value().encode(), tenants=("acme",), ttl_s=900, clock=lambda: 1e9)
+    old = StreamTokens(
+        secret.get_secret_value().encode(), has_tenant=lambda _: True, ttl_s=900, clock=lambda: 1e9
+    )
     refused = {
         token: await browser.get(URL, params={"token": token})
         for token in (old.give("r-1", "acme").token, "not.it", "")

@@ -21,7 +21,7 @@ from streams.redis import connection
 from tests.agents.llm.fakes import FakeSink
 from tests.agents.llm.test_against_simulator import run
 from tests.agents.providers.simulated import Operator, running_simulator
-from tests.fakes.control import model, provider, state_of
+from tests.fakes.model_records import model, provider, state_of
 from tests.fakes.settings import settings_of
 
 pytestmark = pytest.mark.integration

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from agents.providers.clients import ProviderClients, ProviderEndpoint
 from agents.providers.faults import NotConfigured
 from streams.model_catalogue import ProviderProtocol
-from tests.fakes.control import provider, state_of
+from tests.fakes.model_records import provider, state_of
 
 
 class FakeClient:

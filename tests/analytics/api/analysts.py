@@ -7,18 +7,22 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
-from analytics.api.dependencies import Analysts, analyst_keys
+from analytics.api.dependencies import Analysts
 from analytics.app import create_app
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_service import QueryService, QuerySlots
 from analytics.reports.reader import AnalystReader
 from analytics.status import SinkStatus
-from streams.settings import ApiKey
+from streams.serving.api_keys import ApiKeys, Caller
 
 ADMIN = "k-admin"
 ACME = "k-acme"
 GLOBEX = "k-globex"
-KEYS = {ACME: ApiKey(tenant="acme"), GLOBEX: ApiKey(tenant="globex")}
+KEYS = {
+    ACME: Caller("acme", "unlimited"),
+    GLOBEX: Caller("globex", "unlimited"),
+    ADMIN: Caller("", "", scopes=("admin",)),
+}
 
 #: A query that takes and returns whatever a test wants.
 NUMBERS = """\
@@ -68,7 +72,7 @@ def app_of(
 ) -> FastAPI:
     """The application."""
     service = QueryService(catalogue, reader, slots or QuerySlots(running=4))
-    analysts = Analysts(service=service, keys=analyst_keys(KEYS, ADMIN))
+    analysts = Analysts(service=service, keys=ApiKeys(KEYS))
     return create_app(SinkStatus(), pong, analysts, **fields)  # type: ignore[arg-type]
 
 

@@ -65,5 +65,5 @@ def test_an_operation_claims_no_more_than_it_can_answer(app: FastAPI) -> None:
     """The probes have no key and no body; no route has the framework's 422."""
     paths = app.openapi()["paths"]
     assert set(paths["/health"]["get"]["responses"]) == {"200", *OF_THE_PROTOCOL}
-    assert set(paths["/v1/analytics/queries"]["get"]["responses"]) == {"200", "401", *OF_THE_PROTOCOL}
+    assert set(paths["/v1/analytics/queries"]["get"]["responses"]) == {"200", "401", "403", *OF_THE_PROTOCOL}
     assert not any("422" in each["get"]["responses"] for each in paths.values())

@@ -10,7 +10,7 @@ from analytics.reports.catalogue import Catalogue
 from analytics.reports.query import STANDARD, Query, UnknownQuery, WrongParameter
 from streams.control.booked_prices import BookedPrices
 from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
-from tests.fakes.control import model as model_record
+from tests.fakes.model_records import model as model_record
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 
 from ingest.main import create_app
 from streams.model_catalogue import EMBEDDING_MODELS, MODELS, PRICED_MODELS
-from tests.fakes.control import model, provider, state_of
+from tests.fakes.model_records import model, provider, state_of
 from tests.ingest.fakes import KEY, Rig, rig
 
 CLAUDES = ["claude-sonnet-4-20250514", "claude-3-5-sonnet", "claude-3-opus"]

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from streams.control.booked_prices import BookedPrices
 from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
-from tests.fakes.control import model, provider, record
+from tests.fakes.model_records import model, provider, record
 
 
 def test_no_version_of_a_price_is_forgotten() -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from streams.control.catalogue import SHIPPED, LiveCatalogue, ModelCatalogue
 from streams.model_catalogue import MODELS, PRICE_VERSION, EmbeddingModel, ProviderProtocol
-from tests.fakes.control import model, provider, state_of
+from tests.fakes.model_records import model, provider, state_of
 
 DEARER = {"input_usd_per_million": "5", "output_usd_per_million": "20"}
 

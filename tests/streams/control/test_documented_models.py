@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import jsonschema
 import msgspec
 
 from streams.control.catalogue import ModelCatalogue
+from streams.control.document import document_schema
 from streams.control.specs import SECTIONS
-from tests.fakes.control import record, state_of
+from tests.fakes.model_records import record, state_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
 
@@ -28,3 +30,9 @@ def test_the_examples_can_be_applied_together() -> None:
     assert {"llama3.2", "qwen", "mistral-large"} < catalogue.chat.keys()
     assert catalogue.embedding["bge-m3"].provider == "vllm"
     assert catalogue.chat["gpt-4o"].price_version == "model:gpt-4o@1"
+
+
+def test_the_examples_are_what_editors_are_told() -> None:
+    """A price may be a number or a text."""
+    for example in re.findall(r"```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
+        jsonschema.validate(msgspec.yaml.decode(example), document_schema())

@@ -10,7 +10,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.errors import ConfigurationError, KafkaUnavailable
 from streams.kafka.topic_admin import create_topics
-from streams.pipeline import TOPICS
+from streams.pipeline import STAGE_SOURCES, TOPICS
 from streams.topics import Topic
 
 pytestmark = pytest.mark.integration
@@ -114,6 +114,6 @@ def test_the_topics_are_versioned_and_of_one_family() -> None:
     names = list(TOPICS)
     assert len(set(names)) == len(names)
     assert all(name.startswith("llm.") and name.endswith(".v1") for name in names)
-    assert [topic.name for topic in TOPICS.values() if topic.compacted] == [
-        "llm.erasures.v1"
-    ]  # no stage's input
+    compacted = {topic.name for topic in TOPICS.values() if topic.compacted}
+    assert compacted == {"llm.control.v1", "llm.erasures.v1"}
+    assert not compacted & set(STAGE_SOURCES)

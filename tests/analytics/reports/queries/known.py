@@ -119,7 +119,7 @@ class _Maker:
             )
         duration_us = dice.randrange(300_000, 4_000_000)
         known: dict[str, Any] = {
-            "provider": model.provider.value,
+            "provider": model.provider,
             "request_model": model.name,
             "response_model": f"{model.name}-x",
             "duration_us": duration_us,

@@ -1,0 +1,237 @@
+"""`headrace apply` and `headrace control …`: what may change while Headrace runs."""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+
+from headrace.cli import console
+from headrace.up.environment import connection_settings
+from streams.control.document import MAX_BYTES, document_schema, read_document, shipped_records
+from streams.control.specs import KINDS, ControlId, InvalidControl
+from streams.control.writer import ControlWriter
+from streams.errors import HeadraceError
+from streams.events import ControlRecord
+from streams.kafka.record_auth import RecordAuth
+
+T = TypeVar("T")
+
+app = typer.Typer()
+records = typer.Typer(
+    name="control",
+    help="Control records: limits, keys and whatever else may change while Headrace runs.",
+    no_args_is_help=True,
+)
+app.add_typer(records)
+
+Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"One of: {', '.join(KINDS)}.")]
+RecordName = Annotated[str, typer.Argument(metavar="NAME", help="The record's name.")]
+Reason = Annotated[str, typer.Option(help="Why, for whoever reads the history.")]
+Author = Annotated[str | None, typer.Option("--by", help="Who does it. Default: the user of this machine.")]
+
+
+@app.command(epilog="Example: headrace apply -f headrace.yaml --dry-run")
+def apply(
+    file: Annotated[Path, typer.Option("--file", "-f", help="The file, or - for standard input.")],
+    reason: Reason = "",
+    by: Author = None,
+    dry_run: console.DryRun = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
+) -> None:
+    """Make the control records say what a file says: all of it, or nothing where one is wrong.
+
+    What the file does not name stays as it is; what is null is taken away. It is live within two seconds.
+    """
+    changes = _checked(lambda: read_document(_text(file), name=str(file)))
+    _report(
+        with_writer(
+            data_dir, lambda it: it.change(changes, author=author(by), reason=reason, dry_run=dry_run)
+        ),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@records.command("list", epilog="Example: headrace control list limit")
+def list_(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Only of this kind.")] = None,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
+) -> None:
+    """List the records that hold. Those that come with Headrace have version 0."""
+    state = with_writer(data_dir, lambda it: it.state())
+    found = {of: _document(of, record) for of, record in state.records.items()}
+    for of, spec in shipped_records().items():
+        found.setdefault(of, {"kind": of.kind, "name": of.name, "version": 0, "spec": spec})
+    listed = [found[of] for of in sorted(found) if kind in (None, of.kind)]
+    if as_json:
+        console.print_json({"records": listed})
+    for each in () if as_json else listed:
+        said = msgspec.json.encode(each["spec"]).decode()
+        console.out.print(f"{each['kind']:8} {each['name']:28} v{each['version']:<4} {said}", markup=False)
+
+
+@records.command(epilog="Example: headrace control get limit free")
+def get(kind: Kind, name: RecordName, data_dir: console.DataDir = console.DEFAULT_DATA_DIR) -> None:
+    """Print a record as it holds, as JSON. Exit code 1: there is none."""
+    of = ControlId(kind, name)
+    record = with_writer(data_dir, lambda it: it.state()).records.get(of)
+    if record is None and of not in shipped_records():
+        console.fail(f"there is no record {of}")
+        raise typer.Exit(1)
+    shipped = {"kind": kind, "name": name, "version": 0, "spec": shipped_records().get(of)}
+    console.print_json(shipped if record is None else _document(of, record))
+
+
+@records.command(
+    "set", epilog="""Example: headrace control set limit free '{"per_user": {"requests_per_minute": 20}}'"""
+)
+def set_(
+    kind: Kind,
+    name: RecordName,
+    spec: Annotated[str, typer.Argument(metavar="JSON", help="What it says.")],
+    reason: Reason = "",
+    by: Author = None,
+    dry_run: console.DryRun = False,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
+) -> None:
+    """Set a record. It is live within two seconds."""
+    try:
+        said = msgspec.json.decode(spec, type=dict[str, Any])
+    except msgspec.DecodeError as fault:
+        raise typer.BadParameter(f"no JSON object: {fault}", param_hint="JSON") from fault
+    changes = {ControlId(kind, name): said}
+    _report(
+        with_writer(
+            data_dir, lambda it: it.change(changes, author=author(by), reason=reason, dry_run=dry_run)
+        ),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@records.command(epilog="Example: headrace control remove limit trial")
+def remove(
+    kind: Kind,
+    name: RecordName,
+    reason: Reason = "",
+    by: Author = None,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
+) -> None:
+    """Take a record away. What comes with Headrace under this name holds again."""
+    changes = {ControlId(kind, name): None}
+    _report(
+        with_writer(data_dir, lambda it: it.change(changes, author=author(by), reason=reason)),
+        as_json=as_json,
+    )
+
+
+@records.command(epilog="Example: headrace control history limit free")
+def history(
+    kind: Kind,
+    name: RecordName,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
+) -> None:
+    """Show every version of a record, the oldest first: who, when, why, and what it said."""
+    of = ControlId(kind, name)
+    versions = with_writer(data_dir, lambda it: it.history(of))
+    if as_json:
+        console.print_json({"history": [_document(of, each) for each in versions]})
+        return
+    for each in versions:
+        said = "taken away" if each.spec is None else msgspec.json.encode(each.spec).decode()
+        why = f" ({each.reason})" if each.reason else ""
+        console.out.print(
+            f"v{each.version} {each.at:%Y-%m-%d %H:%M:%S} {each.author}{why}: {said}", markup=False
+        )
+
+
+@records.command(epilog="Example: headrace control rollback limit free")
+def rollback(
+    kind: Kind,
+    name: RecordName,
+    reason: Reason = "",
+    by: Author = None,
+    data_dir: console.DataDir = console.DEFAULT_DATA_DIR,
+    as_json: console.AsJson = False,
+) -> None:
+    """Say again what the version before the last one said. It is live within two seconds."""
+    of = ControlId(kind, name)
+    _report(
+        with_writer(data_dir, lambda it: it.roll_back(of, author=author(by), reason=reason)),
+        as_json=as_json,
+    )
+
+
+@records.command(epilog="Example: headrace control schema > headrace.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of headrace.yaml, for editors."""
+    console.print_json(document_schema())
+
+
+def with_writer(data_dir: Path, work: Callable[[ControlWriter], Awaitable[T]]) -> T:
+    """Return what `work` returns of the Headrace that is meant; a wrong record ends the command."""
+    settings = connection_settings(data_dir)
+
+    async def run() -> T:
+        async with ControlWriter(
+            settings.kafka_bootstrap,
+            client_id="headrace-control",
+            timeout_s=settings.kafka_timeout_s,
+            auth=RecordAuth.from_settings(settings),
+        ) as writer:
+            return await work(writer)
+
+    return _checked(lambda: asyncio.run(run()))
+
+
+def author(given: str | None) -> str:
+    """Return who does it."""
+    return given or getpass.getuser()
+
+
+def _checked(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except InvalidControl as fault:
+        raise HeadraceError(fault.message) from fault
+
+
+def _text(file: Path) -> bytes:
+    try:
+        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as source:
+            return source.read(MAX_BYTES + 1)
+    except OSError as fault:
+        raise HeadraceError(f"cannot read {file}: {fault.strerror}") from fault
+
+
+def _document(of: ControlId, record: ControlRecord) -> dict[str, Any]:
+    return {"kind": of.kind, "name": of.name} | {
+        name: getattr(record, name) for name in ("version", "spec", "author", "at", "reason")
+    }
+
+
+def _said(record: ControlRecord) -> str:
+    return "taken away" if record.spec is None else msgspec.json.encode(record.spec).decode()
+
+
+def _report(new: Sequence[ControlRecord], *, dry_run: bool = False, as_json: bool) -> None:
+    if as_json:
+        changed = [_document(ControlId(each.kind, each.name), each) for each in new]
+        console.print_json({"changed": changed, "written": bool(new) and not dry_run})
+        return
+    for each in new:
+        console.out.print(f"{each.kind} {each.name} v{each.version}: {_said(each)}", markup=False)
+    if not new:
+        console.progress("nothing to change")
+    elif dry_run:
+        console.progress("nothing was written: this was a dry run")

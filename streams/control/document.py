@@ -1,0 +1,85 @@
+"""`headrace.yaml`: control records as one readable file, by section and name; and its JSON Schema.
+
+    limits:
+      free:
+        per_user: {requests_per_minute: 10}
+
+A record that the file does not name stays as it is. One that is null is taken away.
+"""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from msgspec import yaml
+
+from streams.control.specs import KINDS, SECTIONS, ControlId, InvalidControl, read_spec
+
+#: Larger files are a mistake: a thousand models take 300 kB.
+MAX_BYTES = 4 * 1024 * 1024
+
+
+def read_document(
+    text: str | bytes, *, name: str = "headrace.yaml"
+) -> dict[ControlId, dict[str, Any] | None]:
+    """Return what a file says, checked, by record. Raises `InvalidControl`: the message says where."""
+    if len(text) > MAX_BYTES:
+        raise InvalidControl(f"{name} is larger than {MAX_BYTES:,} bytes")
+    try:
+        sections = yaml.decode(text) or {}
+    except msgspec.DecodeError as fault:
+        raise InvalidControl(f"{name} is no YAML: {' '.join(str(fault).split())}") from fault
+    if not isinstance(sections, dict):
+        raise InvalidControl(f"{name} must have sections such as `{next(iter(SECTIONS))}:`")
+    found: dict[ControlId, dict[str, Any] | None] = {}
+    for section, records in sections.items():
+        if section not in SECTIONS:
+            raise InvalidControl(
+                f"{name}: there is no section {section!r}; there are: {', '.join(SECTIONS)}",
+                param=str(section),
+            )
+        if not isinstance(records, dict | None):
+            raise InvalidControl(f"{name}: {section} must be names, each with what it says", param=section)
+        for record, spec in (records or {}).items():
+            kind = SECTIONS[section]
+            if spec is not None:
+                read_spec(kind, str(record), spec)
+            found[ControlId(kind, str(record))] = spec
+    return found
+
+
+@cache
+def shipped_records() -> dict[ControlId, dict[str, Any]]:
+    """Return what holds without any control record."""
+    text = files("streams.control").joinpath("shipped.yaml").read_text("utf-8")
+    return {of: spec for of, spec in read_document(text, name="shipped.yaml").items() if spec is not None}
+
+
+def document_schema() -> dict[str, Any]:
+    """Return the JSON Schema of `headrace.yaml`, for editors."""
+    forms = [form for _, form in KINDS.values()]
+    schemas, components = msgspec.json.schema_components(forms, ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "headrace.yaml",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            section: {
+                "type": ["object", "null"],
+                "additionalProperties": {"anyOf": [schema, {"type": "null"}]},
+            }
+            for section, schema in zip(SECTIONS, schemas, strict=True)
+        },
+        "$defs": _with_numbers(components),
+    }
+
+
+def _with_numbers(schema: Any) -> Any:
+    """Let a decimal be a number too, as it is read: msgspec's schema has the text alone."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            return schema | {"type": ["number", "string"]}
+        return {name: _with_numbers(part) for name, part in schema.items()}
+    return [_with_numbers(part) for part in schema] if isinstance(schema, list) else schema
