@@ -27,6 +27,7 @@ from agents.stores.journal_entries import (
     LostCall,
     ResultStored,
 )
+from streams.control.catalogue import LiveCatalogue
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import (
     CacheMissed,
@@ -322,6 +323,7 @@ class Bench:
             )
             providers[ProviderProtocol.ANTHROPIC] = self.anthropic
         numbers = count(1)
+        self.models = LiveCatalogue()
         self.stage = LlmStage(
             providers=clients_of(providers),
             publisher=self.sink,
@@ -329,6 +331,7 @@ class Bench:
             settings=LlmSettings(**policy),
             ports=CallPorts(
                 journal=self.journal,
+                models=self.models,
                 clock=self.clock,
                 new_call_id=lambda: f"call-{next(numbers)}",
                 jitter=lambda: 0.5,
