@@ -76,6 +76,7 @@ class ProviderClients(Generic[P]):
         self._environment = environment
         self._specs: Mapping[str, ProviderSpec] = {}
         self._clients: dict[str, _Client[P]] = {}
+        self._is_closed = False
         self._closing = DetachedTasks(timeout_s=_CLOSE_S)
         self._renew(shipped)
 
@@ -90,7 +91,7 @@ class ProviderClients(Generic[P]):
     def follow(self, state: ControlState) -> None:
         """Take up a change of the control records; for `ControlFollower.subscribe`."""
         specs = dict(state.specs(ProviderSpec))
-        if specs == self._specs:
+        if specs == self._specs or self._is_closed:
             return
         self._specs = specs
         said = {name: self._endpoint(name, spec) for name, spec in specs.items()}
@@ -112,14 +113,16 @@ class ProviderClients(Generic[P]):
                 await client.adapter.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections; those of calls under way when the last of them ends."""
+        self._is_closed = True
         self._renew({})
         await self._closing.close()
 
     def _endpoint(self, name: str, spec: ProviderSpec) -> ProviderEndpoint | None:
         if spec.protocol not in self._adapters:
             return None
-        key = self._environment.get(spec.api_key_env, "") if spec.api_key_env else ""
+        # Files of secrets end with a line break, which no header takes.
+        key = self._environment.get(spec.api_key_env, "").strip() if spec.api_key_env else ""
         if spec.api_key_env and not key:
             log.error("provider.key_missing", provider=name, variable=spec.api_key_env)
             return None

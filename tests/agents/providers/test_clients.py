@@ -30,7 +30,7 @@ def clients(**environment: str) -> ProviderClients[FakeClient]:
 
 async def test_records_add_and_replace_providers() -> None:
     """A record of a shipped provider's name replaces it; taken away, the shipped one is back."""
-    made = clients(ROUTER_KEY="sk-router")
+    made = clients(ROUTER_KEY="sk-router\n")
     router = provider("router", base_url="https://router/v1", api_key_env="ROUTER_KEY")
     made.follow(state_of(router, provider("openai", base_url="http://proxy/v1")))
     async with made.using("router") as added, made.using("openai") as replaced:
@@ -43,6 +43,8 @@ async def test_records_add_and_replace_providers() -> None:
     await made.aclose()
     assert added.is_closed
     assert restored.is_closed
+    made.follow(state_of(provider()))
+    assert not set(made)
 
 
 async def test_a_client_that_is_taken_away_closes_when_its_last_call_has_ended() -> None:
