@@ -117,15 +117,16 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 async def _follow_control(
     settings: Settings, analysts: Analysts, status: SinkStatus, auth: RecordAuth, stop: asyncio.Event
 ) -> None:
-    """Accept the API keys of control records and know their prices, from when Kafka answers."""
+    """Accept the API keys and issuers of control records and know their prices, from when Kafka answers."""
     control = ControlFollower(
         settings.kafka_bootstrap, client_id=_CLIENT, timeout_s=settings.kafka_timeout_s, auth=auth
     )
-    control.subscribe(analysts.keys.follow)
+    control.subscribe(analysts.callers.follow)
     control.subscribe_history(analysts.service.prices.learn)
     if await unless_stopped(stop, status.retry("kafka", control.start)):
         await stop.wait()
     await control.stop()
+    await analysts.callers.close()
 
 
 async def migrate(settings: Settings, status: SinkStatus) -> None:

@@ -20,7 +20,8 @@ import msgspec
 from fastapi import Depends, Query, Request
 
 from streams.events import ErrorInfo
-from streams.serving.api_keys import ApiKeys, Caller, PresentedKey
+from streams.serving.api_keys import Caller, PresentedKey
+from streams.serving.callers import Callers
 from streams.serving.responses import ApiError
 from streams.settings import Settings
 
@@ -54,8 +55,8 @@ class StreamTokens:
         self._clock = clock
 
     @classmethod
-    def of(cls, settings: Settings, keys: ApiKeys) -> Self:
-        """Return the tokens of this installation, for tenants that have one of the keys.
+    def of(cls, settings: Settings, callers: Callers) -> Self:
+        """Return the tokens of this installation, for tenants for whom anybody may call.
 
         Without a secret of their own, the tokens are signed with one that is derived from the API keys of
         the settings: a change of these ends them all.
@@ -66,7 +67,7 @@ class StreamTokens:
         else:
             material = msgspec.json.encode(sorted(settings.keys))
             secret = hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
-        return cls(secret, has_tenant=keys.has_tenant, ttl_s=settings.stream_token_ttl_s)
+        return cls(secret, has_tenant=callers.has_tenant, ttl_s=settings.stream_token_ttl_s)
 
     def give(self, request_id: str, tenant: str) -> StreamToken:
         """Return a token for the events of this request, which is this tenant's."""
@@ -117,8 +118,8 @@ def _refused(code: str, what: str) -> ApiError:
 
 async def authenticate(request: Request, presented: PresentedKey) -> Caller:
     """Return the caller of a request; 401 without a key that is known."""
-    keys: ApiKeys = request.app.state.services.keys
-    caller = keys.caller(presented)
+    callers: Callers = request.app.state.services.callers
+    caller = await callers.caller(presented)
     request.state.tenant = caller.tenant
     return caller
 

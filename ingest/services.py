@@ -34,6 +34,7 @@ from streams.redis.memory import MemoryState, MemoryWatch, StoreMemory
 from streams.registry.registry import RequestRegistry
 from streams.registry.runs import RequestRuns
 from streams.serving.api_keys import ApiKeys
+from streams.serving.callers import Callers
 from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,7 @@ class Services:
     settings: Settings
     control: ControlFollower
     open_control: Callable[[], ControlWriter]
-    keys: ApiKeys
+    callers: Callers
     stream_tokens: StreamTokens
     submissions: Submissions
     batches: Batches
@@ -143,7 +144,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
     Raises `KafkaUnavailable`, and `ConfigurationError`: topics that do not fit, or a Redis that
     refuses us.
     """
-    keys = ApiKeys.of(settings)
+    callers = Callers(ApiKeys.of(settings))
     auth = RecordAuth.from_settings(settings)
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
@@ -153,10 +154,11 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
                 settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s, auth=auth
             )
         )
-        control.subscribe(keys.follow)
+        stack.push_async_callback(callers.close)
+        control.subscribe(callers.follow)
         models = LiveCatalogue()
         control.subscribe(models.follow)
-        if not keys:
+        if not callers.keys:
             log.warning("ingest.no_api_keys", hint="nobody is let in: `headrace keys create` makes one")
         redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
         stack.push_async_callback(redis.aclose)
@@ -219,8 +221,8 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
                 timeout_s=settings.kafka_timeout_s,
                 auth=auth,
             ),
-            keys=keys,
-            stream_tokens=StreamTokens.of(settings, keys),
+            callers=callers,
+            stream_tokens=StreamTokens.of(settings, callers),
             submissions=submissions,
             batches=Batches(
                 BatchStore(redis, ttl_s=settings.registry_ttl_s, has_room=memory.has_room),

@@ -9,6 +9,7 @@ from analytics.reports.catalogue import Catalogue
 from analytics.reports.query_service import QueryService, QuerySlots, TenantScope
 from analytics.reports.reader import AnalystReader, ReaderLimits
 from streams.serving.api_keys import ApiKeys, PresentedKey
+from streams.serving.callers import Callers
 from streams.settings import Settings
 
 #: What the access log calls the tenant of who may see all of them.
@@ -20,7 +21,7 @@ class Analysts:
     """Everything behind the analysts' routes."""
 
     service: QueryService
-    keys: ApiKeys
+    callers: Callers
 
 
 def analysts_of(request: Request) -> Analysts:
@@ -36,7 +37,7 @@ async def _service(request: Request) -> QueryService:
 
 async def _authenticate(request: Request, presented: PresentedKey) -> TenantScope:
     """Return whose rows the caller may see: an admin key opens all tenants; 401 without a known key."""
-    caller = analysts_of(request).keys.caller(presented)
+    caller = await analysts_of(request).callers.caller(presented)
     if "admin" in caller.scopes:
         request.state.tenant = _ADMIN
         return TenantScope(None)
@@ -55,7 +56,7 @@ def analysts_of_settings(settings: Settings) -> Analysts:
         service=QueryService(
             Catalogue.load(), _reader(settings), QuerySlots(running=settings.analyst_queries)
         ),
-        keys=ApiKeys.of(settings),
+        callers=Callers(ApiKeys.of(settings)),
     )
 
 

@@ -12,8 +12,9 @@ import typer
 
 from headrace.cli import console
 from headrace.up.environment import connection_settings
-from streams.control.document import MAX_BYTES, document_schema, read_document, shipped_records
+from streams.control.document import MAX_BYTES, document_schema, read_document
 from streams.control.specs import KINDS, ControlId, InvalidControl
+from streams.control.state import described
 from streams.control.writer import ControlWriter
 from streams.errors import HeadraceError
 from streams.events import ControlRecord
@@ -66,10 +67,7 @@ def list_(
 ) -> None:
     """List the records that hold. Those that come with Headrace have version 0."""
     state = with_writer(data_dir, lambda it: it.state())
-    found = {of: _document(of, record) for of, record in state.records.items()}
-    for of, spec in shipped_records().items():
-        found.setdefault(of, {"kind": of.kind, "name": of.name, "version": 0, "spec": spec})
-    listed = [found[of] for of in sorted(found) if kind in (None, of.kind)]
+    listed = [each for each in state.listed() if kind in (None, each["kind"])]
     if as_json:
         console.print_json({"records": listed})
     for each in () if as_json else listed:
@@ -80,13 +78,12 @@ def list_(
 @records.command(epilog="Example: headrace control get limit free")
 def get(kind: Kind, name: RecordName, data_dir: console.DataDir = console.DEFAULT_DATA_DIR) -> None:
     """Print a record as it holds, as JSON. Exit code 1: there is none."""
-    of = ControlId(kind, name)
-    record = with_writer(data_dir, lambda it: it.state()).records.get(of)
-    if record is None and of not in shipped_records():
-        console.fail(f"there is no record {of}")
+    state = with_writer(data_dir, lambda it: it.state())
+    found = [each for each in state.listed() if (each["kind"], each["name"]) == (kind, name)]
+    if not found:
+        console.fail(f"there is no record {kind}:{name}")
         raise typer.Exit(1)
-    shipped = {"kind": kind, "name": name, "version": 0, "spec": shipped_records().get(of)}
-    console.print_json(shipped if record is None else _document(of, record))
+    console.print_json(found[0])
 
 
 @records.command(
@@ -145,7 +142,7 @@ def history(
     of = ControlId(kind, name)
     versions = with_writer(data_dir, lambda it: it.history(of))
     if as_json:
-        console.print_json({"history": [_document(of, each) for each in versions]})
+        console.print_json({"history": [described(each) for each in versions]})
         return
     for each in versions:
         said = "taken away" if each.spec is None else msgspec.json.encode(each.spec).decode()
@@ -214,19 +211,13 @@ def _text(file: Path) -> bytes:
         raise HeadraceError(f"cannot read {file}: {fault.strerror}") from fault
 
 
-def _document(of: ControlId, record: ControlRecord) -> dict[str, Any]:
-    return {"kind": of.kind, "name": of.name} | {
-        name: getattr(record, name) for name in ("version", "spec", "author", "at", "reason")
-    }
-
-
 def _said(record: ControlRecord) -> str:
     return "taken away" if record.spec is None else msgspec.json.encode(record.spec).decode()
 
 
 def _report(new: Sequence[ControlRecord], *, dry_run: bool = False, as_json: bool) -> None:
     if as_json:
-        changed = [_document(ControlId(each.kind, each.name), each) for each in new]
+        changed = [described(each) for each in new]
         console.print_json({"changed": changed, "written": bool(new) and not dry_run})
         return
     for each in new:

@@ -12,7 +12,7 @@ from ingest.auth import AdminDep
 from ingest.openapi import body_of
 from ingest.services import Services, ServicesDep
 from ingest.submit.http_message import decode_body, read_body
-from streams.control.specs import ControlId, KeySpec, Scope, TierName
+from streams.control.specs import KINDS, ControlId, KeySpec, Scope, TierName
 from streams.control.writer import Changes
 from streams.events import Name
 from streams.serving.api_keys import Caller, digest_of_key, new_key
@@ -51,12 +51,12 @@ class KeyBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @router.get("/control")
 async def list_records(admin: AdminDep, services: ServicesDep, kind: str | None = None) -> Response:
-    """List the records that hold, by kind and name."""
+    """List the records that hold, by kind and name. Those that come with Headrace have version 0."""
     del admin
     async with services.open_control() as writer:
         state = await writer.state()
-    found = [each for of, each in sorted(state.records.items()) if kind in (None, of.kind)]
-    return JsonResponse({"records": found})
+    found = [each for each in state.listed() if kind in (None, each["kind"])]
+    return JsonResponse({"kinds": list(KINDS), "records": found})
 
 
 @router.get("/control/{kind}/{name:path}", responses=errors(404))

@@ -141,13 +141,17 @@ def files_of_page() -> tuple[PageFile, ...]:
     return page_files(files("ingest").joinpath("web"))
 
 
+_PAGES = {"index.html": "/", "admin.html": "/admin"}
+
+
 def page_router() -> APIRouter:
-    """Return the routes of the page: `/` is `index.html`, and its parts are under `/static/`.
+    """Return the routes of the pages, `/` and `/admin`; their parts are under `/static/`.
 
     There is one route a file, so no path from outside ever becomes a path on the disk.
     """
     router = APIRouter(include_in_schema=False)
     for file in files_of_page():
-        path = "/" if file.name == "index.html" else f"/static/{file.name}"
-        router.add_api_route(path, sender(file), methods=["GET", "HEAD"])
+        router.add_api_route(
+            _PAGES.get(file.name, f"/static/{file.name}"), sender(file), methods=["GET", "HEAD"]
+        )
     return router

@@ -24,7 +24,7 @@ export function cancel(key, requestId) {
   return call(key, "DELETE", `/v1/requests/${encodeURIComponent(requestId)}`);
 }
 
-async function call(key, method, path, body, extra = {}) {
+export async function call(key, method, path, body, extra = {}) {
   let response;
   let content;
   try {

@@ -21,6 +21,8 @@ from streams.model_catalogue import ProviderProtocol
 
 Scope = Literal["chat", "read", "admin"]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+#: An address; plain http is for servers on this machine or in this cluster.
+HttpAddress = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)", max_length=2_000)]
 #: The pattern's end refuses a final line break.
 TierName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
 
@@ -89,6 +91,29 @@ class KeySpec(Spec, frozen=True, kw_only=True):
     user: Name | None = None
     scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)] = ("chat", "read")
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
+
+
+class IssuerSpec(Spec, frozen=True, kw_only=True):
+    """An issuer of OIDC tokens, which callers may send instead of an API key.
+
+    A token counts where `url` is its issuer and one of `audiences` its audience. Its tenant is `tenant`, or
+    what `tenant_claim` says; its user what `user_claim` says; its tier what `tier_claim` says, where there is
+    one, and `tier` else. The signing keys are found by discovery, or are at `jwks_url`.
+    """
+
+    url: HttpAddress
+    audiences: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    tenant: Name | None = None
+    tenant_claim: Name | None = None
+    user_claim: Name = "sub"
+    tier: TierName = "standard"
+    tier_claim: Name | None = None
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)] = ("chat", "read")
+    jwks_url: HttpAddress | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tenant is None) == (self.tenant_claim is None):
+            raise ValueError("say either tenant or tenant_claim")
 
 
 class ProviderSpec(Spec, frozen=True, kw_only=True):
@@ -217,6 +242,7 @@ class ModelSpec(Spec, frozen=True, kw_only=True):
 KINDS: Mapping[str, tuple[str, type[Spec]]] = {
     "limit": ("limits", LimitSpec),
     "key": ("keys", KeySpec),
+    "issuer": ("issuers", IssuerSpec),
     "provider": ("providers", ProviderSpec),
     "model": ("models", ModelSpec),
 }

@@ -5,13 +5,14 @@ version stays for good under ``history/version/kind:name``, so that it can be sh
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from streams.control.document import shipped_records
 from streams.control.specs import (
     KINDS,
     ControlId,
     InvalidControl,
+    IssuerSpec,
     KeySpec,
     LimitSpec,
     ModelSpec,
@@ -41,43 +42,68 @@ def read_key(key: bytes | None) -> tuple[ControlId, int | None]:
     return ControlId.parse(rest), int(version)
 
 
+def described(record: ControlRecord) -> dict[str, Any]:
+    """Return a version as programs read it."""
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
 class ControlState:
     """The records that hold, by id, and what they say. What is shipped holds where no record says otherwise.
 
     state.specs(LimitSpec)["free"].per_user.requests_per_minute
     """
 
-    def __init__(self, records: Mapping[ControlId, ControlRecord] | None = None) -> None:
-        self.records = dict(records or {})
-        self._specs: dict[type[Spec], dict[str, Spec]] = {form: {} for _, form in KINDS.values()}
-        said = shipped_records() | {of: record.spec for of, record in self.records.items()}
-        for of, spec in said.items():
-            self._specs[KINDS[of.kind][1]][of.name] = read_spec(of.kind, of.name, spec)
+    def __init__(
+        self,
+        records: Mapping[ControlId, ControlRecord] | None = None,
+        specs: Mapping[type[Spec], Mapping[str, Spec]] | None = None,
+    ) -> None:
+        self.records = records or {}
+        self._specs = specs or _shipped_specs()
 
     def specs(self, form: type[S]) -> Mapping[str, S]:
         """Return what the records of a kind say, by name."""
         return self._specs[form]  # type: ignore[return-value]  # filled by kind
 
+    def listed(self) -> list[dict[str, Any]]:
+        """Return what holds, by kind and name; what is shipped has version 0."""
+        shipped = {of: {"version": 0, "spec": spec} for of, spec in shipped_records().items()}
+        said = shipped | {of: described(record) for of, record in self.records.items()}
+        return [{"kind": of.kind, "name": of.name} | said[of] for of in sorted(said)]
+
     def learned(self, changes: Iterable[tuple[ControlId, ControlRecord | None]]) -> Self:
         """Return the state with records set, or taken away (None). Raises `InvalidControl`."""
         records = dict(self.records)
+        specs = {form: dict(said) for form, said in self._specs.items()}
         for of, record in changes:
-            if record is None or record.spec is None:
-                records.pop(of, None)
-            else:
+            spec = None if record is None else record.spec
+            if record is not None and spec is not None:
                 records[of] = record
-        return type(self)(records)
+            else:
+                records.pop(of, None)
+                spec = shipped_records().get(of)
+            if spec is not None:
+                found = read_spec(of.kind, of.name, spec)
+                specs[type(found)][of.name] = found
+            elif of.kind in KINDS:
+                specs[KINDS[of.kind][1]].pop(of.name, None)
+        return type(self)(records, specs)
 
     def check(self) -> None:
         """Check that what records say of each other is there; `InvalidControl` names what is not."""
         tiers = self.specs(LimitSpec)
-        for name, key in self.specs(KeySpec).items():
-            if key.tier not in tiers:
+        named = {f"keys.{name}.tier": key.tier for name, key in self.specs(KeySpec).items()}
+        named |= {f"issuers.{name}.tier": each.tier for name, each in self.specs(IssuerSpec).items()}
+        for place, tier in named.items():
+            if tier not in tiers:
                 raise InvalidControl(
-                    f"keys.{name}.tier: there are no limits for the tier {key.tier!r}; there are: "
+                    f"{place}: there are no limits for the tier {tier!r}; there are: "
                     f"{', '.join(sorted(tiers)) or 'none'}",
-                    param=f"keys.{name}.tier",
+                    param=place,
                 )
+        urls = [each.url for each in self.specs(IssuerSpec).values()]
+        if twice := {url for url in urls if urls.count(url) > 1}:
+            raise InvalidControl(f"issuers: {min(twice)} is there twice", param="issuers")
         self._check_providers()
         self._check_models()
 
@@ -116,3 +142,10 @@ class ControlState:
                         param=f"models.{name}.aliases",
                     )
                 taken[alias] = f"models.{name}"
+
+
+def _shipped_specs() -> dict[type[Spec], dict[str, Spec]]:
+    specs: dict[type[Spec], dict[str, Spec]] = {form: {} for _, form in KINDS.values()}
+    for of, spec in shipped_records().items():
+        specs[KINDS[of.kind][1]][of.name] = read_spec(of.kind, of.name, spec)
+    return specs

@@ -146,9 +146,9 @@ def invalid(
     return ApiError(status, error, headers=headers)
 
 
-def unauthorized(message: str) -> ApiError:
-    """Return the 401: no API key, or an unknown one."""
-    error = ErrorInfo(type="authentication_error", code="invalid_api_key", message=message)
+def unauthorized(message: str, *, code: str = "invalid_api_key") -> ApiError:
+    """Return the 401: no API key or token, or one that does not count."""
+    error = ErrorInfo(type="authentication_error", code=code, message=message)
     return ApiError(401, error, headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -44,6 +44,7 @@ from streams.registry.registry import (
 )
 from streams.registry.runs import may_run_anew
 from streams.serving.api_keys import ApiKeys
+from streams.serving.callers import Callers
 from streams.settings import ApiKey, Settings
 from tests.fakes.control import MemoryControl
 
@@ -449,15 +450,15 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
         return run
 
-    keys, control = ApiKeys.of(chosen), MemoryControl()
+    callers, control = Callers(ApiKeys.of(chosen)), MemoryControl()
     batches, stored = MemoryBatches(), StoredRequests(spend)
     submissions = Submissions(registry, pipeline, hub, partitions=(1, 3), source="/ingest-1")
     services = Services(
         settings=chosen,
         control=ControlFollower(chosen.kafka_bootstrap, client_id="rig", timeout_s=1),
         open_control=lambda: control,
-        keys=keys,
-        stream_tokens=StreamTokens.of(chosen, keys),
+        callers=callers,
+        stream_tokens=StreamTokens.of(chosen, callers),
         submissions=submissions,
         batches=Batches(batches, registry, submissions),
         disconnects=ClientDisconnects(registry, timeout_s=1.0),

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from ingest.auth import StreamTokens
 from ingest.main import create_app
 from streams.serving.api_keys import ApiKeys
+from streams.serving.callers import Callers
 from streams.serving.responses import ApiError
 from streams.settings import ApiKey, Settings
 from tests.ingest.fakes import KEY, OTHER_KEY, Entry, Rig, answered, rig, settings
@@ -27,7 +28,7 @@ QUESTION = {"user_id": "ada", "query": "capital of France?"}
 
 def tokens_of(chosen: Settings) -> StreamTokens:
     """The tokens of an installation."""
-    return StreamTokens.of(chosen, ApiKeys.of(chosen))
+    return StreamTokens.of(chosen, Callers(ApiKeys.of(chosen)))
 
 
 def tokens(

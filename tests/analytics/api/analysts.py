@@ -14,6 +14,7 @@ from analytics.reports.query_service import QueryService, QuerySlots
 from analytics.reports.reader import AnalystReader
 from analytics.status import SinkStatus
 from streams.serving.api_keys import ApiKeys, Caller
+from streams.serving.callers import Callers
 
 ADMIN = "k-admin"
 ACME = "k-acme"
@@ -72,7 +73,7 @@ def app_of(
 ) -> FastAPI:
     """The application."""
     service = QueryService(catalogue, reader, slots or QuerySlots(running=4))
-    analysts = Analysts(service=service, keys=ApiKeys(KEYS))
+    analysts = Analysts(service=service, callers=Callers(ApiKeys(KEYS)))
     return create_app(SinkStatus(), pong, analysts, **fields)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The chat page: who gets it, how, and what is not in it."""
+"""The chat page and the admin page: who gets them, how, and what is not in them."""
 
 import gzip
 import re
@@ -18,8 +18,11 @@ SCRIPTS = [name for name in FILES if name.endswith(".js")]
 MAX_PAGE_BYTES = 30_000
 
 
+PAGES = {"index.html": "/", "admin.html": "/admin"}
+
+
 def url(name: str) -> str:
-    return "/" if name == "index.html" else f"/static/{name}"
+    return PAGES.get(name, f"/static/{name}")
 
 
 def source(name: str) -> str:
@@ -91,10 +94,10 @@ async def test_nothing_else_is_served(browser: httpx.AsyncClient, path: str) -> 
 async def test_the_page_is_not_in_the_description_of_the_api(browser: httpx.AsyncClient) -> None:
     """`/docs` is about the routes for programs."""
     paths = (await browser.get("/openapi.json")).json()["paths"]
-    assert not [path for path in paths if path == "/" or path.startswith("/static")]
+    assert not [path for path in paths if path in PAGES.values() or path.startswith("/static")]
 
 
-def test_the_whole_page_is_small() -> None:
+def test_both_pages_are_small() -> None:
     """Less than 30 kB on the wire, all files together."""
     assert sum(len(file.zipped) for file in files_of_page()) < MAX_PAGE_BYTES
     assert all(gzip.decompress(file.zipped) == file.body for file in files_of_page())
@@ -112,19 +115,24 @@ def test_the_page_needs_nothing_from_elsewhere(name: str) -> None:
 
 def test_everything_that_is_named_is_there() -> None:
     """Files in the page and in the scripts, and the elements that the scripts look for."""
-    html = source("index.html")
-    wanted = set(re.findall(r'(?:href|src)="/static/([^"]+)"', html))
-    for name in SCRIPTS:
-        wanted |= set(re.findall(r'from "\./([^"]+)"', source(name)))
-    assert wanted | {"index.html"} == set(FILES)
-    ids = set(re.findall(r'BY_ID\("([^"]+)"\)', "".join(map(source, SCRIPTS))))
-    assert ids
-    assert ids <= set(re.findall(r'id="([^"]+)"', html))
+    found = set(PAGES)
+    for page in PAGES:
+        html = source(page)
+        wanted = set(re.findall(r'(?:href|src)="/static/([^"]+)"', html))
+        scripts = {name for name in wanted if name.endswith(".js")}
+        for name in scripts:
+            wanted |= set(re.findall(r'from "\./([^"]+)"', source(name)))
+        ids = set(re.findall(r'BY_ID\("([^"]+)"\)', "".join(map(source, scripts))))
+        assert ids
+        assert ids <= set(re.findall(r'id="([^"]+)"', html))
+        found |= wanted
+    assert found == set(FILES)
 
 
-def test_nothing_runs_from_within_the_page() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_runs_from_within_a_page(page: str) -> None:
     """Neither scripts nor styles nor handlers in it: the policy would not let them."""
-    html = source("index.html")
+    html = source(page)
     assert not re.findall(r"<style|\sstyle=|\son\w+=|javascript:", html)
     assert re.findall(r"<script[^>]*>([^<]*)</script>", html) == [""]
 
