@@ -16,6 +16,7 @@ from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
 from streams.control.catalogue import LiveCatalogue, ModelCatalogue
 from streams.control.follower import ControlFollower
+from streams.control.state import ControlState
 from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
@@ -23,6 +24,10 @@ from streams.redis import connection
 from streams.redis.memory import MemoryWatch
 from streams.registry.registry import RequestRegistry
 from streams.settings import Settings
+from streams.tasks import event_within
+
+#: A control record is live within so many seconds: a transaction that was committed shows a little later.
+_LIVE_S = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +61,18 @@ async def embedder_of(settings: Settings, loaded: Loaded) -> MiniLmEmbedder | No
     if loaded.embedder is not None or settings.embeddings == "off":
         return loaded.embedder
     return await asyncio.to_thread(MiniLmEmbedder.load)
+
+
+async def default_model_seen(settings: Settings, control: ControlFollower, models: LiveCatalogue) -> None:
+    """Wait for the default model, as long as a record that was just written may take to be read."""
+    seen = asyncio.Event()
+
+    def look(_state: ControlState) -> None:
+        if models.current.chat_model(settings.default_model) is not None:
+            seen.set()
+
+    control.subscribe(look)
+    await event_within(seen, _LIVE_S)
 
 
 def check_models(settings: Settings, catalogue: ModelCatalogue) -> None:
@@ -136,6 +153,7 @@ async def open_ports(
     try:
         async with memory, publisher, control:
             control.subscribe(models.follow)
+            await default_model_seen(settings, control, models)
             check_models(settings, models.current)
             yield WorkerPorts(
                 settings=settings,
