@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
+import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -13,12 +14,22 @@ from agents.checks.injection.scanner import find_injection
 from agents.embeddings.minilm import MiniLmEmbedder
 from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
+from streams.control.catalogue import LiveCatalogue, ModelCatalogue
+from streams.control.follower import ControlFollower
+from streams.control.state import ControlState
+from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
 from streams.publisher import Publisher
 from streams.redis import connection
 from streams.redis.memory import MemoryWatch
 from streams.registry.registry import RequestRegistry
 from streams.settings import Settings
+from streams.tasks import event_within
+
+#: A control record is live within so many seconds: a transaction that was committed shows a little later.
+_LIVE_S = 2.0
+
+log = structlog.get_logger(__name__)
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +63,43 @@ async def embedder_of(settings: Settings, loaded: Loaded) -> MiniLmEmbedder | No
     return await asyncio.to_thread(MiniLmEmbedder.load)
 
 
+async def default_model_seen(settings: Settings, control: ControlFollower, models: LiveCatalogue) -> None:
+    """Wait for the default model, as long as a record that was just written may take to be read."""
+    seen = asyncio.Event()
+
+    def look(_state: ControlState) -> None:
+        if models.current.chat_model(settings.default_model) is not None:
+            seen.set()
+
+    control.subscribe(look)
+    await event_within(seen, _LIVE_S)
+
+
+def check_models(settings: Settings, catalogue: ModelCatalogue) -> None:
+    """Check the models that settings name. Unknown fallbacks are left out as long as there is no record.
+
+    Raises:
+        ConfigurationError: the default model does not exist.
+    """
+    known = ", ".join(sorted(catalogue.chat))
+    if catalogue.chat_model(settings.default_model) is None:
+        raise ConfigurationError(
+            f"HEADRACE_DEFAULT_MODEL: unknown model {settings.default_model!r}; known models: {known}. Apply "
+            "a control record for it first, or name another"
+        )
+    if unknown := [name for name in settings.fallback_models if catalogue.chat_model(name) is None]:
+        log.error("worker.unknown_fallback_models", models=unknown, known=known)
+
+
 class WorkerPorts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the stages of a worker share. What only one stage needs is made where the stage is built."""
+    """What the stages of a worker share. What only one stage needs is made where the stage is built.
+
+    `models` follows `control`.
+    """
 
     settings: Settings
+    control: ControlFollower
+    models: LiveCatalogue
     loaded: Loaded
     redis: Redis
     memory: MemoryWatch
@@ -73,15 +117,16 @@ async def open_ports(
     """Connect to Kafka and Redis while the block runs.
 
     Raises:
-        ConfigurationError: Redis refuses the password.
+        ConfigurationError: Redis refuses the password, or the default model is in no control record.
         KafkaUnavailable: no broker answered.
     """
     redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
+    auth = RecordAuth.from_settings(settings)
     publisher = Publisher(
         settings.kafka_bootstrap,
         client_id=settings.instance_id,
         timeout_s=settings.kafka_timeout_s,
-        auth=RecordAuth.from_settings(settings),
+        auth=auth,
     )
     memory = MemoryWatch(redis)
     cache = AnswerCache(
@@ -98,10 +143,22 @@ async def open_ports(
         has_room=memory.has_room,
         keeps_vectors=memory.has_room_to_spare,
     )
+    control = ControlFollower(
+        settings.kafka_bootstrap,
+        client_id=settings.instance_id,
+        timeout_s=settings.kafka_timeout_s,
+        auth=auth,
+    )
+    models = LiveCatalogue()
     try:
-        async with memory, publisher:
+        async with memory, publisher, control:
+            control.subscribe(models.follow)
+            await default_model_seen(settings, control, models)
+            check_models(settings, models.current)
             yield WorkerPorts(
                 settings=settings,
+                control=control,
+                models=models,
                 loaded=loaded,
                 redis=redis,
                 memory=memory,

@@ -13,7 +13,7 @@ import structlog
 
 from analytics.alerts.watcher import watch
 from analytics.api.budgets import budgets_router
-from analytics.api.dependencies import analysts_of_settings
+from analytics.api.dependencies import Analysts, analysts_of_settings
 from analytics.api.health import StatusCollector, metrics_registry, metrics_router
 from analytics.api.live import connected_pipeline
 from analytics.app import create_app
@@ -33,7 +33,6 @@ from streams.errors import ConfigurationError
 from streams.kafka.record_auth import RecordAuth
 from streams.pipeline import SINK
 from streams.publisher import Publisher
-from streams.serving.callers import Callers
 from streams.serving.protocol import HttpServer, http_config
 from streams.settings import Settings
 from streams.tasks import cancel_and_wait, unless_stopped
@@ -97,7 +96,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         sink = asyncio.create_task(_sink(settings, status, stop))
         others = [
             _background(with_database(partial(_rollups, settings, status, stop)), "rollups"),
-            _background(_follow_control(settings, analysts.callers, status, auth, stop), "control"),
+            _background(_follow_control(settings, analysts, status, auth, stop), "control"),
             _background(with_database(partial(read_feedback, settings, feedback_status, stop)), "feedback"),
         ]
         if settings.alerts:
@@ -116,17 +115,18 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
 
 async def _follow_control(
-    settings: Settings, callers: Callers, status: SinkStatus, auth: RecordAuth, stop: asyncio.Event
+    settings: Settings, analysts: Analysts, status: SinkStatus, auth: RecordAuth, stop: asyncio.Event
 ) -> None:
-    """Accept the API keys and issuers of control records, from when Kafka answers."""
+    """Accept the API keys and issuers of control records and know their prices, from when Kafka answers."""
     control = ControlFollower(
         settings.kafka_bootstrap, client_id=_CLIENT, timeout_s=settings.kafka_timeout_s, auth=auth
     )
-    control.subscribe(callers.follow)
+    control.subscribe(analysts.callers.follow)
+    control.subscribe_history(analysts.service.prices.learn)
     if await unless_stopped(stop, status.retry("kafka", control.start)):
         await stop.wait()
     await control.stop()
-    await callers.close()
+    await analysts.callers.close()
 
 
 async def migrate(settings: Settings, status: SinkStatus) -> None:

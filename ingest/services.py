@@ -23,6 +23,7 @@ from ingest.follow.reply_hub import ReplyHub
 from ingest.limits.admission import RequestLimits
 from ingest.submit.identification import ClientRetries
 from ingest.submit.submission import ClientDisconnects, Submissions
+from streams.control.catalogue import LiveCatalogue
 from streams.control.follower import ControlFollower
 from streams.control.writer import ControlWriter
 from streams.errors import HeadraceError, StoreDenied
@@ -127,6 +128,7 @@ class Services:
     health: HealthMonitor
     reply_loop: ReplyConsumer
     history: DeltaHistory
+    models: LiveCatalogue = field(default_factory=LiveCatalogue)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -157,6 +159,8 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         )
         stack.push_async_callback(callers.close)
         control.subscribe(callers.follow)
+        models = LiveCatalogue()
+        control.subscribe(models.follow)
         if not callers.keys:
             log.warning("ingest.no_api_keys", hint="nobody is let in: `headrace keys create` makes one")
         redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
@@ -240,4 +244,5 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
             health=HealthMonitor({"kafka": replies.ping, "redis": memory.look, "clickhouse": spend.ping}),
             reply_loop=replies,
             history=history,
+            models=models,
         )

@@ -1,6 +1,8 @@
-"""The catalogue of models: provider, limits and the versioned price table.
+"""The shipped models: provider, limits and the versioned price table.
 
-Prices are US dollars per million tokens, as the providers publish them. A change of price is a new
+Control records add to them and change them: `streams.control.catalogue`.
+
+Prices are US dollars per million tokens, as the providers publish them. A change of a shipped price is a new
 `PRICE_VERSION`; every booked call keeps its version. The cost of a call depends on the tokens of each kind,
 on the service tier that the provider reports, and, of some models, on whether the prompt is long: then all
 tokens of the call are dearer.
@@ -24,8 +26,8 @@ _TOKENS_PER_PRICE = Decimal(1_000_000)
 _NANO_USD = Decimal("0.000000001")
 
 
-class ProviderName(StrEnum):
-    """The provider of a model."""
+class ProviderProtocol(StrEnum):
+    """The API that a provider speaks; also the name of the shipped provider that speaks it."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -41,13 +43,16 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     output_usd: Decimal
     reasoning_usd: Decimal
 
-
-class TierPrices(msgspec.Struct, frozen=True, kw_only=True):
-    """The prices of a service tier, per million tokens. Cache writes are multiples of the input price."""
-
-    input_usd: Decimal
-    cached_input_usd: Decimal
-    output_usd: Decimal
+    def times(self, *, sent: Decimal, said: Decimal) -> "Rates":
+        """Return the rates multiplied, those of input by `sent` and those of output by `said`."""
+        return Rates(
+            input_usd=self.input_usd * sent,
+            cached_input_usd=self.cached_input_usd * sent,
+            cache_write_usd=self.cache_write_usd * sent,
+            cache_write_1h_usd=self.cache_write_1h_usd * sent,
+            output_usd=self.output_usd * said,
+            reasoning_usd=self.reasoning_usd * said,
+        )
 
 
 class LongContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,25 +67,13 @@ class LongContext(msgspec.Struct, frozen=True, kw_only=True):
     output_times: Decimal
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model: its provider, limits and prices.
-
-    `service_tiers` are the tiers beside the standard one. `reasoning_usd_per_million` is set where reasoning
-    has another price than output.
-    """
+class ModelPrices(msgspec.Struct, frozen=True, kw_only=True):
+    """What calls to a model cost. `service_tiers` are the tiers beside the standard one."""
 
     name: str
-    provider: ProviderName
-    context_window_tokens: int
-    max_output_tokens: int
-    input_usd_per_million: Decimal
-    cached_input_usd_per_million: Decimal
-    output_usd_per_million: Decimal
-    #: The price of a token written to the prompt cache (for five minutes, an hour), in input tokens.
-    cache_write_times: Decimal = Decimal(1)
-    cache_write_1h_times: Decimal = Decimal(1)
-    reasoning_usd_per_million: Decimal | None = None
-    service_tiers: Mapping[str, TierPrices] = {}
+    price: Rates
+    price_version: str = PRICE_VERSION
+    service_tiers: Mapping[str, Rates] = {}
     long_context: LongContext | None = None
 
     def is_long(self, input_tokens: int) -> bool:
@@ -89,26 +82,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     def rates(self, service_tier: str = STANDARD_TIER, *, long_context: bool = False) -> Rates:
         """Return the prices at a tier; those of the standard one for an unknown tier."""
-        at = self.service_tiers.get(service_tier) or TierPrices(
-            input_usd=self.input_usd_per_million,
-            cached_input_usd=self.cached_input_usd_per_million,
-            output_usd=self.output_usd_per_million,
-        )
-        sent, said = Decimal(1), Decimal(1)
+        rates = self.service_tiers.get(service_tier, self.price)
         if long_context and self.long_context is not None:
-            sent, said = self.long_context.input_times, self.long_context.output_times
-        output_usd = at.output_usd * said
-        reasoning_times = Decimal(1)
-        if self.reasoning_usd_per_million is not None:
-            reasoning_times = self.reasoning_usd_per_million / self.output_usd_per_million
-        return Rates(
-            input_usd=at.input_usd * sent,
-            cached_input_usd=at.cached_input_usd * sent,
-            cache_write_usd=at.input_usd * sent * self.cache_write_times,
-            cache_write_1h_usd=at.input_usd * sent * self.cache_write_1h_times,
-            output_usd=output_usd,
-            reasoning_usd=output_usd * reasoning_times,
-        )
+            return rates.times(sent=self.long_context.input_times, said=self.long_context.output_times)
+        return rates
 
     def price_list(self) -> Iterator[tuple[str, bool, Rates]]:
         """Yield all prices: the service tier, whether for long prompts, and the rates."""
@@ -142,6 +119,21 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
             + reasoning_tokens * rates.reasoning_usd
         )
         return (total / _TOKENS_PER_PRICE).quantize(_NANO_USD)
+
+
+class Model(ModelPrices, frozen=True, kw_only=True):
+    """One model: its provider, limits and prices. `upstream_name` is what its provider calls it."""
+
+    provider: str
+    protocol: ProviderProtocol
+    upstream_name: str
+    context_window_tokens: int
+    max_output_tokens: int
+
+    @property
+    def longest_input_tokens(self) -> int:
+        """The most tokens that one prompt can have."""
+        return max(self.context_window_tokens, self.long_context.most_tokens if self.long_context else 0)
 
 
 class EmbeddingModel(Model, frozen=True, kw_only=True):
@@ -179,38 +171,46 @@ _LONG_CONTEXTS = {
 }
 
 
-def _tier(usd: Sequence[str], times: Decimal = Decimal(1)) -> TierPrices:
+def _rates(usd: Sequence[str], *, times: Decimal = Decimal(1), is_anthropic: bool = False) -> Rates:
+    """Return the rates of the three prices in a row. Anthropic's cache writes are dearer than its input."""
     input_usd, cached_usd, output_usd = (Decimal(each) * times for each in usd)
-    return TierPrices(input_usd=input_usd, cached_input_usd=cached_usd, output_usd=output_usd)
+    return Rates(
+        input_usd=input_usd,
+        cached_input_usd=cached_usd,
+        cache_write_usd=input_usd * (Decimal("1.25") if is_anthropic else 1),
+        cache_write_1h_usd=input_usd * (2 if is_anthropic else 1),
+        output_usd=output_usd,
+        reasoning_usd=output_usd,
+    )
 
 
 def _service_tiers(
-    provider: ProviderName, usd: Sequence[str], priority: Sequence[str]
-) -> dict[str, TierPrices]:
-    half = _tier(usd, Decimal("0.5"))
-    if provider is ProviderName.ANTHROPIC:
-        return {"batch": half, "priority": _tier(usd)}  # priority is paid for by commitment
+    protocol: ProviderProtocol, usd: Sequence[str], priority: Sequence[str]
+) -> dict[str, Rates]:
+    half = Decimal("0.5")
+    if protocol is ProviderProtocol.ANTHROPIC:  # its priority is paid for by commitment
+        return {
+            "batch": _rates(usd, times=half, is_anthropic=True),
+            "priority": _rates(usd, is_anthropic=True),
+        }
     if not priority:
         return {}
-    fast = _tier(priority)  # "fast" is the newer name of priority
-    return {"flex": half, "batch": half, "priority": fast, "fast": fast, "scale": _tier(usd)}
+    cheap, fast = _rates(usd, times=half), _rates(priority)  # "fast" is the newer name of priority
+    return {"flex": cheap, "batch": cheap, "priority": fast, "fast": fast, "scale": _rates(usd)}
 
 
 def _chat_model(row: str) -> Model:
     name, served_by, context, output, *usd = row.split()
-    provider, standard = ProviderName(served_by), _tier(usd[:3])
-    is_anthropic = provider is ProviderName.ANTHROPIC
+    protocol = ProviderProtocol(served_by)
     return Model(
         name=name,
-        provider=provider,
+        provider=served_by,
+        protocol=protocol,
+        upstream_name=name,
         context_window_tokens=int(context),
         max_output_tokens=int(output),
-        input_usd_per_million=standard.input_usd,
-        cached_input_usd_per_million=standard.cached_input_usd,
-        output_usd_per_million=standard.output_usd,
-        cache_write_times=Decimal("1.25") if is_anthropic else Decimal(1),
-        cache_write_1h_times=Decimal(2) if is_anthropic else Decimal(1),
-        service_tiers=_service_tiers(provider, usd[:3], usd[3:]),
+        price=_rates(usd[:3], is_anthropic=protocol is ProviderProtocol.ANTHROPIC),
+        service_tiers=_service_tiers(protocol, usd[:3], usd[3:]),
         long_context=_LONG_CONTEXTS.get(name),
     )
 
@@ -219,12 +219,12 @@ def _embedding_model(row: str) -> EmbeddingModel:
     name, dimensions, lengths, usd = row.split()
     return EmbeddingModel(
         name=name,
-        provider=ProviderName.OPENAI,
+        provider=ProviderProtocol.OPENAI.value,
+        protocol=ProviderProtocol.OPENAI,
+        upstream_name=name,
         context_window_tokens=8192,
         max_output_tokens=0,
-        input_usd_per_million=Decimal(usd),
-        cached_input_usd_per_million=Decimal(usd),
-        output_usd_per_million=Decimal(0),
+        price=_rates((usd, usd, "0")),
         max_dimensions=int(dimensions),
         takes_dimensions=lengths == "shorter",
     )
@@ -236,12 +236,8 @@ MODELS: dict[str, Model] = {
 EMBEDDING_MODELS: dict[str, EmbeddingModel] = {
     model.name: model for model in map(_embedding_model, _EMBEDDING_MODELS.strip().splitlines())
 }
-#: Every model that a call may be booked for.
+#: Every shipped model.
 PRICED_MODELS: dict[str, Model] = {**MODELS, **EMBEDDING_MODELS}
-
-EMBEDDING_USD_PER_MILLION: dict[str, Decimal] = {
-    name: model.input_usd_per_million for name, model in EMBEDDING_MODELS.items()
-}
 
 
 _TOKENS_PER_MESSAGE = 3

@@ -18,6 +18,7 @@ from agents.stage import Delivery
 from agents.stores.answer_cache import AnswerCache, CachedAnswer
 from agents.worker_ports import WorkerPorts, embedder_of
 from streams import pipeline
+from streams.control.catalogue import LiveCatalogue
 from streams.errors import InvalidRequest, StoreUnavailable, TransientFault
 from streams.events import (
     CacheKind,
@@ -32,9 +33,10 @@ from streams.events import (
     Status,
     Usage,
 )
-from streams.model_catalogue import MODELS
+from streams.model_catalogue import Model
 from streams.publisher import Emit
 from streams.request_rules.cache_directives import CacheDirectives, cache_directives
+from streams.request_rules.chat import unknown_model
 
 _BYPASS = CacheLookup(kind=CacheKind.BYPASS)
 
@@ -84,6 +86,7 @@ class CacheStage:
         prompts: PromptCatalogue,
         cache: AnswerCache,
         embedder: MiniLmEmbedder | None,
+        models: LiveCatalogue,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -92,6 +95,7 @@ class CacheStage:
         self._cache = cache
         self._vectors = embedder.name if embedder else ""
         self._similar = SimilarQuestions(cache, embedder) if embedder else None
+        self._models = models
         self._clock = clock
 
     async def handle(self, delivery: Delivery[RequestGuarded]) -> Sequence[Emit]:
@@ -131,19 +135,26 @@ class CacheStage:
     def _render(self, envelope: Envelope) -> _Rendered:
         request, settings = envelope.request, self._settings
         prompt, messages = None, request.messages
-        model, max_tokens = settings.default_model, settings.default_max_tokens
+        name, max_tokens = settings.default_model, settings.default_max_tokens
         if messages is None:
             template, prompt = self._prompts.resolve(request.template or DEFAULT_TEMPLATE, envelope.user_id)
             text = template.render({**(request.variables or {}), "query": request.query or ""})
             messages = (Message(role="user", content=text),)
-            model, max_tokens = template.model, template.max_output_tokens
-        model = request.model or model
+            name, max_tokens = template.model, template.max_output_tokens
+        model = self._model(request.model or name)
         return _Rendered(
             messages=messages,
-            model=model,
-            max_output_tokens=min(request.max_tokens or max_tokens, MODELS[model].max_output_tokens),
+            model=model.name,
+            max_output_tokens=min(request.max_tokens or max_tokens, model.max_output_tokens),
             prompt=prompt,
         )
+
+    def _model(self, name: str) -> Model:
+        """Return a model; it may have been taken away since the request was checked."""
+        catalogue = self._models.current
+        if (model := catalogue.chat_model(name)) is None:
+            raise unknown_model(name, catalogue)
+        return model
 
     async def _look_up(
         self, slot: CacheSlot, messages: tuple[Message, ...], asker: str, wanted: CacheDirectives
@@ -236,4 +247,5 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> CacheStage:
         ports.prompts,
         ports.cache,
         embedder,
+        ports.models,
     )

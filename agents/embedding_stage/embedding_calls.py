@@ -3,7 +3,7 @@
 One model is asked in all tries, because other models' vectors do not compare with its own.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import msgspec
@@ -20,6 +20,7 @@ from agents.paid_calls.paid_request import (
     RequestRefused,
     pseudonym,
 )
+from agents.providers.clients import ProviderClients
 from agents.providers.faults import ProviderFault, RateLimited, Refused
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.providers.provider import Embedded, EmbeddingCall, Timeouts
@@ -34,7 +35,7 @@ from streams.events import (
     OutcomeReached,
     Status,
 )
-from streams.model_catalogue import EmbeddingModel, Model, ProviderName
+from streams.model_catalogue import EmbeddingModel, Model
 from streams.request_rules.chat import MAX_CONTENT_CHARS
 
 
@@ -90,7 +91,7 @@ class EmbeddingCalls:
     #: No other model can stand in, and a few quick faults of some requests should not fail all others.
     waits_for_circuit = True
 
-    def __init__(self, providers: Mapping[ProviderName, OpenAIEmbeddings], *, clock: Clock) -> None:
+    def __init__(self, providers: ProviderClients[OpenAIEmbeddings], *, clock: Clock) -> None:
         self._providers = providers
         self._clock = clock
 
@@ -100,18 +101,19 @@ class EmbeddingCalls:
         """Return the call to send to the model."""
         return EmbeddingCall(
             call_id=call_id,
-            model=model.name,
+            model=model.upstream_name,
             inputs=request.inputs,
             timeouts=timeouts,
             input_tokens=request.input_tokens,
+            most_tokens=model.context_window_tokens * len(request.inputs),
             dimensions=request.dimensions,
             user=pseudonym(request.envelope, request.envelope.user_id),
         )
 
     async def send(self, request: EmbeddingRequest, progress: CallProgress[EmbeddingCall, Embedded]) -> None:
         """Send the call, and let `progress` take the vectors."""
-        provider = self._providers[request.model.provider]
-        progress.take(await provider.embed(progress.call), self._clock.monotonic())
+        async with self._providers.using(request.model.provider) as provider:
+            progress.take(await provider.embed(progress.call), self._clock.monotonic())
 
 
 def conclude(request: EmbeddingRequest, ending: Ending[Embedded]) -> OutcomeReached:

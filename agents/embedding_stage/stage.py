@@ -6,7 +6,7 @@ Texts are not searched for injections: an embedding model follows no instruction
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 
 from agents.checks import pii
@@ -24,7 +24,8 @@ from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.paid_request import CallPorts, StageLog
 from agents.paid_calls.paid_work import PaidWork
-from agents.providers.adapters import configured_embedders
+from agents.providers.adapters import embedding_clients
+from agents.providers.clients import ProviderClients
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stage import Delivery
 from agents.stores.journal import Journal
@@ -34,7 +35,6 @@ from streams import pipeline
 from streams.codec import decode, encode
 from streams.errors import InputError
 from streams.events import EmbeddingsRequested, Envelope, Event, LlmCall, OutcomeReached, Status
-from streams.model_catalogue import ProviderName
 from streams.publisher import Emit
 from streams.request_rules.embeddings import check_embeddings, embedding_model
 from streams.settings import Settings
@@ -59,7 +59,7 @@ class EmbeddingsStage:
         self,
         *,
         intake: Intake,
-        providers: Mapping[ProviderName, OpenAIEmbeddings],
+        providers: ProviderClients[OpenAIEmbeddings],
         redact: Redact,
         settings: Settings,
         policy: CallPolicy,
@@ -69,6 +69,7 @@ class EmbeddingsStage:
         self._providers = providers
         self._redact = redact
         self._settings = settings
+        self._models = ports.models
         log = StageLog(self.spec.name)
         self._work = PaidWork[EmbeddingRequest, OutcomeReached](
             ports,
@@ -116,12 +117,14 @@ class EmbeddingsStage:
     async def _checked(
         self, delivery: Delivery[EmbeddingsRequested], envelope: Envelope
     ) -> Callable[[Lease, Iterable[LlmCall]], EmbeddingRequest]:
+        catalogue = self._models.current
+
         def check() -> Callable[[Lease, Iterable[LlmCall]], EmbeddingRequest]:
             return redacted_request(
                 delivery.event,
                 envelope,
-                model=embedding_model(delivery.event.model),
-                input_tokens=check_embeddings(delivery.event, self._settings),
+                model=embedding_model(delivery.event.model, catalogue),
+                input_tokens=check_embeddings(delivery.event, self._settings, catalogue),
                 redact=self._redact,
             )
 
@@ -139,9 +142,9 @@ class EmbeddingsStage:
 async def build(ports: WorkerPorts, resources: AsyncExitStack) -> EmbeddingsStage:
     """Return the stage, with a client for each configured provider."""
     settings = ports.settings
-    providers = configured_embedders(settings)
-    for provider in providers.values():
-        resources.push_async_callback(provider.aclose)
+    providers = embedding_clients(settings)
+    resources.push_async_callback(providers.aclose)
+    ports.control.subscribe(providers.follow)
     return EmbeddingsStage(
         intake=Intake(
             ports.registry,
@@ -153,5 +156,5 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> EmbeddingsStag
         redact=pii.redact,
         settings=settings,
         policy=CallPolicy.from_settings(settings),
-        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s), models=ports.models),
     )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 
 import msgspec
@@ -19,9 +19,10 @@ from agents.stage import Delivery
 from agents.worker_ports import WorkerPorts
 from streams import pipeline
 from streams.codec import encode
+from streams.control.catalogue import LiveCatalogue, ModelCatalogue
 from streams.errors import InputError, InvalidRequest
 from streams.events import ChatRequested, Envelope, ErrorInfo, InputVerdict, RequestGuarded, Status
-from streams.model_catalogue import MODELS
+from streams.model_catalogue import Model
 from streams.publisher import Emit
 from streams.registry.entries import cancelled_error
 from streams.registry.registry import RequestRegistry
@@ -31,25 +32,25 @@ from streams.settings import Settings
 from streams.topics import MAX_GUARDED_FACTOR
 
 
-def validate(request: ChatRequested, settings: Settings) -> int:
+def validate(request: ChatRequested, settings: Settings, catalogue: ModelCatalogue) -> int:
     """Return a request's estimated number of input tokens; `InvalidRequest` for the first thing wrong."""
     check_size(request, settings.max_body_bytes)
-    check_chat(
+    model = check_chat(
         request,
+        catalogue,
         max_tokens_per_request=settings.max_tokens_per_request,
         extra_parameters=settings.extra_parameters,
     )
     problem = schema_problem(request.response_format)
     if problem is not None:
         raise InvalidRequest(problem, code="invalid_response_format", param="response_format")
-    model = MODELS[request.model] if request.model is not None else None
     if model is not None and (request.max_tokens or 0) > model.max_output_tokens:
         raise InvalidRequest(
-            f"max_tokens must be at most {model.max_output_tokens} for {request.model}",
+            f"max_tokens must be at most {model.max_output_tokens} for {model.name}",
             code="invalid_value",
             param="max_tokens",
         )
-    return _check_tokens(request, settings)
+    return _check_tokens(request, settings, model)
 
 
 def check_size(request: ChatRequested, most: int, *, what: str = "the request") -> None:
@@ -59,11 +60,11 @@ def check_size(request: ChatRequested, most: int, *, what: str = "the request") 
         raise InvalidRequest(f"{what} has {size} bytes; the limit is {most}", code="request_too_large")
 
 
-def _check_tokens(request: ChatRequested, settings: Settings) -> int:
+def _check_tokens(request: ChatRequested, settings: Settings, model: Model | None) -> int:
     tokens = input_tokens(request)
     most = settings.max_input_tokens
-    if request.model:
-        most = min(most, MODELS[request.model].context_window_tokens)
+    if model is not None:
+        most = min(most, model.context_window_tokens)
     if tokens > most:
         raise InvalidRequest(
             f"the input has about {tokens} tokens; the limit is {most}: shorten it",
@@ -88,6 +89,7 @@ class GuardrailStage:
     registry: RequestRegistry
     _: KW_ONLY
     has_topic: Callable[[str, int | None], Awaitable[bool]]
+    models: LiveCatalogue = field(default_factory=LiveCatalogue)
     find_injection: Callable[[str], str | None] = find_injection
     redact: pii.Redact = pii.redact
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -143,7 +145,7 @@ class GuardrailStage:
             )
             return outcome_emits(without_texts(envelope), Status.FAILED, error=error)
         try:
-            tokens = validate(envelope.request, self.settings)
+            tokens = validate(envelope.request, self.settings, self.models.current)
             # Redacted before anything goes on: a blocked request is logged, too.
             request, types = redacted(envelope.request, self.redact)
             if types:  # labels may be longer than what they replace, and later records need room
@@ -177,4 +179,4 @@ def _block(envelope: Envelope, rule: str, passed: InputVerdict) -> Sequence[Emit
 async def build(ports: WorkerPorts, _: AsyncExitStack) -> GuardrailStage:
     """Return the stage, with its injection rules compiled."""
     await asyncio.to_thread(find_injection, "")  # compiles the rules, before the first request waits for it
-    return GuardrailStage(ports.settings, ports.registry, has_topic=ports.publisher.has)
+    return GuardrailStage(ports.settings, ports.registry, has_topic=ports.publisher.has, models=ports.models)

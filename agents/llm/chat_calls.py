@@ -1,6 +1,6 @@
 """Chat calls: which models are asked, what they are sent, and a streamed answer's way through its guard."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from contextlib import aclosing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
@@ -13,12 +13,14 @@ from agents.paid_calls.call_booking import CallProgress
 from agents.paid_calls.call_policy import CallPolicy
 from agents.paid_calls.cancellation_watch import cancel_scope
 from agents.paid_calls.paid_request import Clock, PaidRequest, pseudonym
+from agents.providers.clients import ProviderClients
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, Provider, ProviderCall, TextDelta, Timeouts
 from agents.providers.usage import count_input, tier_name
 from agents.stores.journal_entries import Lease
+from streams.control.catalogue import ModelCatalogue
 from streams.events import CacheMissed, ChatRequested, Envelope, LlmCall
-from streams.model_catalogue import MODELS, Model, ProviderName
+from streams.model_catalogue import Model
 from streams.publisher import Publisher
 
 #: Makes the guard that checks the streamed answer to one request.
@@ -36,9 +38,10 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
 
 def route(
     *,
+    catalogue: ModelCatalogue,
     wanted: str,
     fallbacks: Iterable[str],
-    providers: Collection[ProviderName],
+    providers: Collection[str],
     input_tokens: int,
     max_output_tokens: int,
 ) -> Routing:
@@ -49,7 +52,8 @@ def route(
 
     `providers` are those there are keys for and that can keep the request's parameters.
     """
-    known = [MODELS[name] for name in dict.fromkeys((wanted, *fallbacks)) if name in MODELS]
+    named = (catalogue.chat_model(name) for name in (wanted, *fallbacks))
+    known = {model.name: model for model in named if model is not None}.values()
     served = [model for model in known if model.provider in providers]
     fitting = [
         model
@@ -95,7 +99,7 @@ class ChatCalls:
     #: The next model is asked at once.
     waits_for_circuit = False
 
-    providers: Mapping[ProviderName, Provider]
+    providers: ProviderClients[Provider]
     _: KW_ONLY
     publisher: Publisher
     guards: GuardFactory
@@ -110,12 +114,13 @@ class ChatCalls:
         asked, event = request.envelope.request, request.event
         return ProviderCall(
             call_id=call_id,
-            model=model.name,
+            model=model.upstream_name,
             messages=event.messages,
             max_output_tokens=longest_output(model, event.max_output_tokens),
             timeouts=timeouts,
             stream=asked.stream,
             input_tokens=request.input_tokens,
+            most_tokens=model.longest_input_tokens,
             temperature=_temperature(asked, self.settings.default_temperature),
             top_p=asked.top_p,
             stop=asked.stop or (),
@@ -161,8 +166,11 @@ class ChatCalls:
     async def _read(
         self, progress: CallProgress[ProviderCall, Answer], guard: StreamingGuard | None, deltas: DeltaStream
     ) -> None:
-        provider = self.providers[progress.model.provider]
-        async with cancel_scope() as cancel_within, aclosing(provider.answer(progress.call)) as events:
+        async with (
+            self.providers.using(progress.model.provider) as provider,
+            cancel_scope() as cancel_within,
+            aclosing(provider.answer(progress.call)) as events,
+        ):
             async for event in events:
                 progress.take(event, self.clock.monotonic())
                 if guard is None or _blocks(guard) or not isinstance(event, TextDelta):

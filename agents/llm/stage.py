@@ -1,6 +1,6 @@
 """The LLM stage: claims the request in the journal, calls the models, and sends how that ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -13,7 +13,8 @@ from agents.llm.chat_calls import ChatCalls, ChatRequest, GuardFactory, LlmSetti
 from agents.paid_calls.call_loop import CallLoop
 from agents.paid_calls.paid_request import Answered, CallPorts, Ending, Exhausted, OutOfTime, StageLog
 from agents.paid_calls.paid_work import PaidWork
-from agents.providers.adapters import configured_providers
+from agents.providers.adapters import chat_clients
+from agents.providers.clients import ProviderClients
 from agents.providers.provider import Answer, Provider
 from agents.stage import Delivery
 from agents.stores.journal import Journal
@@ -31,9 +32,8 @@ from streams.events import (
     Status,
     Usage,
 )
-from streams.model_catalogue import MODELS, ProviderName
 from streams.publisher import Emit, Publisher
-from streams.request_rules.chat import not_supported
+from streams.request_rules.chat import not_supported, unknown_model
 from streams.request_rules.parameters import unsupported_parameter
 from streams.topics import OUTCOMES
 
@@ -116,17 +116,6 @@ def _what_failed(calls: Sequence[LlmCall]) -> str:
     return f"no model answered ({'; '.join(failed)}); try again later"
 
 
-def unknown_model(name: str) -> ErrorInfo:
-    """Return the error for a model that is not in the catalogue."""
-    known = ", ".join(sorted(MODELS))
-    return ErrorInfo(
-        type="invalid_request_error",
-        code="model_not_found",
-        message=f"unknown model {name!r}; known models: {known}",
-        param="model",
-    )
-
-
 def too_long(request: ChatRequest, routing: Routing) -> ErrorInfo:
     """Return the error for a prompt that no model takes."""
     largest = max(routing.too_small, key=lambda model: model.context_window_tokens)
@@ -150,7 +139,7 @@ class LlmStage:
     def __init__(
         self,
         *,
-        providers: Mapping[ProviderName, Provider],
+        providers: ProviderClients[Provider],
         publisher: Publisher,
         guards: GuardFactory,
         settings: LlmSettings,
@@ -159,6 +148,7 @@ class LlmStage:
         self._providers = providers
         self._settings = settings
         self._clock = ports.clock
+        self._models = ports.models
         log = StageLog(self.spec.name)
         self._work = PaidWork[ChatRequest, ChatOutcome](
             ports, log=log, instance=settings.instance_id, pack=pack, unpack=unpack
@@ -196,15 +186,22 @@ class LlmStage:
             return conclude(request, OutOfTime())
         event, asked = request.event, request.envelope.request
         wanted = asked.model or event.default_model
-        if wanted not in MODELS:
-            return request.outcome(Status.FAILED, error=unknown_model(wanted))
-        if kept := unsupported_parameter(asked, MODELS[wanted].provider):
+        catalogue = self._models.current
+        model = catalogue.chat_model(wanted)
+        if model is None:
+            return request.outcome(Status.FAILED, error=input_error_info(unknown_model(wanted, catalogue)))
+        if kept := unsupported_parameter(asked, model.protocol):
             error = input_error_info(not_supported(kept.param, kept.why, wanted))
             return request.outcome(Status.FAILED, error=error)
         routing = route(
+            catalogue=catalogue,
             wanted=wanted,
             fallbacks=self._settings.fallback_models,
-            providers=[each for each in self._providers if unsupported_parameter(asked, each) is None],
+            providers=[
+                name
+                for name, protocol in catalogue.protocols.items()
+                if name in self._providers and unsupported_parameter(asked, protocol) is None
+            ],
             input_tokens=request.input_tokens,
             max_output_tokens=event.max_output_tokens,
         )
@@ -216,9 +213,9 @@ class LlmStage:
 async def build(ports: WorkerPorts, resources: AsyncExitStack) -> LlmStage:
     """Return the stage, with a client for each configured provider."""
     settings = ports.settings
-    providers = configured_providers(settings)
-    for provider in providers.values():
-        resources.push_async_callback(provider.aclose)
+    providers = chat_clients(settings)
+    resources.push_async_callback(providers.aclose)
+    ports.control.subscribe(providers.follow)
     checked_by = OutputPolicy.from_settings(settings)
 
     def guard(event: CacheMissed) -> StreamingGuard:
@@ -229,5 +226,5 @@ async def build(ports: WorkerPorts, resources: AsyncExitStack) -> LlmStage:
         publisher=ports.publisher,
         guards=guard,
         settings=LlmSettings.from_settings(settings),
-        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s)),
+        ports=CallPorts(journal=Journal(ports.redis, ttl_s=settings.registry_ttl_s), models=ports.models),
     )

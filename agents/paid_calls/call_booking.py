@@ -1,28 +1,25 @@
 """What a provider call costs: its price, its progress while it runs, and its booking.
 
-price(Usage(input_tokens=1_000, output_tokens=200), request_model="gpt-4o")  # Decimal("0.0045")
+charge(MODELS["gpt-4o"], Usage(input_tokens=1_000, output_tokens=200)).cost_usd  # Decimal("0.0045")
 """
 
-from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from agents.providers.faults import ProviderFault
 from agents.providers.provider import Answer, AnyCall, Embedded, TextDelta, UsageKnown
 from agents.providers.usage import asked_tier, estimate
-from agents.stores.journal_entries import BegunCall, LostCall
+from agents.stores.journal_entries import BegunCall, Charge, LostCall
+from streams.control.catalogue import ModelCatalogue
 from streams.events import LlmCall, Usage
-from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS, Model
+from streams.model_catalogue import Model
 
 C = TypeVar("C", bound=AnyCall)
 A = TypeVar("A", Answer, Embedded)
 
 
-def price(usage: Usage, *, request_model: str, response_model: str | None = None) -> Decimal:
-    """Return the cost in US dollars; zero for a model without a price."""
-    model = _priced_model(request_model, response_model)
-    if model is None:
-        return Decimal(0)
-    return model.cost_usd(
+def charge(model: Model, usage: Usage) -> Charge:
+    """Return what a call to a model costs that has spent `usage`."""
+    cost_usd = model.cost_usd(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cached_tokens=usage.cached_tokens,
@@ -31,72 +28,66 @@ def price(usage: Usage, *, request_model: str, response_model: str | None = None
         reasoning_tokens=usage.reasoning_tokens,
         service_tier=usage.service_tier,
     )
-
-
-def _priced_model(request_model: str, response_model: str | None) -> Model | None:
-    """Return the model whose prices count: the one that answered, where the table has it.
-
-    A dated snapshot such as ``gpt-4o-2024-08-06`` is not in the table: then it is the model asked for.
-    """
-    return PRICED_MODELS.get(response_model or "") or PRICED_MODELS.get(request_model)
-
-
-def priced_call(
-    begun: BegunCall,
-    usage: Usage,
-    *,
-    number: int,
-    response_model: str | None = None,
-    duration_us: int = 0,
-    time_to_first_token_us: int | None = None,
-    finish_reason: str | None = None,
-    error: str | None = None,
-    orphaned: bool = False,
-) -> LlmCall:
-    """Return the booking of a call that has spent `usage`."""
-    model = _priced_model(begun.model, response_model)
-    return LlmCall(
-        call_id=begun.call_id,
-        attempt=number,
-        provider=begun.provider,
-        request_model=begun.model,
-        response_model=response_model,
-        started_at=begun.started_at,
-        duration_us=duration_us,
-        time_to_first_token_us=time_to_first_token_us,
-        usage=usage,
-        cost_usd=price(usage, request_model=begun.model, response_model=response_model),
-        price_version=PRICE_VERSION,
-        long_context=model is not None and model.is_long(usage.input_tokens),
-        finish_reason=finish_reason,
-        error=error,
-        orphaned=orphaned,
+    return Charge(
+        cost_usd=cost_usd,
+        price_version=model.price_version,
+        long_context=model.is_long(usage.input_tokens),
     )
 
 
-def orphaned_call(lost: LostCall) -> LlmCall:
-    """Return the booking of a call whose answer was lost with its worker.
+def lost_usage(input_tokens: int, service_tier: str) -> Usage:
+    """Return what a call has spent whose answer was lost with its worker.
 
-    The cost is an estimate, and a lower bound where the provider did answer: the input is our count from
-    before the call; the output is not known and counts as none.
+    It is an estimate, and a lower bound where the provider did answer: the input is our count from before the
+    call; the output is not known and counts as none.
     """
-    begun = lost.call
-    usage = Usage(input_tokens=begun.input_tokens, estimated=True, service_tier=begun.service_tier)
-    return priced_call(begun, usage, number=lost.number, error="orphaned", orphaned=True)
+    return Usage(input_tokens=input_tokens, estimated=True, service_tier=service_tier)
+
+
+def orphaned_call(lost: LostCall) -> LlmCall:
+    """Return the booking of a call whose answer was lost with its worker, at the prices of its beginning."""
+    usage = lost_usage(lost.call.input_tokens, lost.call.service_tier)
+    return _booking(
+        lost.call,
+        usage,
+        lost.call.input_charge,
+        attempt=lost.number,
+        duration_us=0,
+        error="orphaned",
+        orphaned=True,
+    )
+
+
+def _booking(begun: BegunCall, usage: Usage, cost: Charge, **ended: Any) -> LlmCall:
+    return LlmCall(
+        call_id=begun.call_id,
+        provider=begun.provider,
+        request_model=begun.model,
+        started_at=begun.started_at,
+        usage=usage,
+        cost_usd=cost.cost_usd,
+        price_version=cost.price_version,
+        long_context=cost.long_context,
+        **ended,
+    )
 
 
 class CallProgress(Generic[C, A]):
     """One provider call between its entry in the journal and its booking.
 
-    `started` is when it began, on the monotonic clock, in seconds.
+    `prices` are those of its beginning, which it is booked at. `started` is when it began, on the monotonic
+    clock, in seconds.
     """
 
-    def __init__(self, call: C, model: Model, begun: BegunCall, *, number: int, started: float) -> None:
+    def __init__(
+        self, call: C, model: Model, begun: BegunCall, *, prices: ModelCatalogue, number: int, started: float
+    ) -> None:
         self.call = call
         self.model = model
         self.number = number
         self.answer: A | None = None
         self._begun = begun
+        self._prices = prices
         self._started = started
         self._first_text_at: float | None = None
         self._text: list[str] = []
@@ -169,10 +160,11 @@ class CallProgress(Generic[C, A]):
         error: str | None = None,
     ) -> LlmCall:
         first = self._first_text_at
-        return priced_call(
+        return _booking(
             self._begun,
             usage,
-            number=self.number,
+            charge(self._prices.priced_as(self.model, response_model), usage),
+            attempt=self.number,
             response_model=response_model,
             duration_us=_microseconds(now - self._started),
             time_to_first_token_us=None if first is None else _microseconds(first - self._started),

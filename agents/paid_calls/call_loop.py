@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from agents.paid_calls.call_booking import A, C, CallProgress
+from agents.paid_calls.call_booking import A, C, CallProgress, charge, lost_usage
 from agents.paid_calls.call_policy import (
     CallPermit,
     CallPolicy,
@@ -176,7 +176,9 @@ class CallLoop(Generic[R, C, A]):
             started_at=self._clock.now(),
             input_tokens=request.input_tokens,
             service_tier=request.service_tier,
+            input_charge=charge(model, lost_usage(request.input_tokens, request.service_tier)),
         )
+        prices = self._ports.models.current
         number = await self._journal.begin(request, begun)
         now = self._clock.now()  # not the time above: it may have waited for the journal
         timeouts = self._policy.timeouts(
@@ -188,7 +190,7 @@ class CallLoop(Generic[R, C, A]):
         call = self._kind.new_call(request, model, call_id=begun.call_id, timeouts=timeouts)
         begun = msgspec.structs.replace(begun, started_at=now)
         started = self._clock.monotonic()
-        progress = CallProgress[C, A](call, model, begun, number=number, started=started)
+        progress = CallProgress[C, A](call, model, begun, prices=prices, number=number, started=started)
         request.progress = progress
         return progress
 

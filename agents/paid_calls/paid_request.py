@@ -19,6 +19,7 @@ from agents.providers.faults import ProviderFault, Refused
 from agents.providers.provider import Timeouts
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Lease
+from streams.control.catalogue import LiveCatalogue
 from streams.events import Completion, Envelope, ErrorInfo, LlmCall, OutcomeReached, Status
 from streams.model_catalogue import STANDARD_TIER, Model
 from streams.registry.entries import cancelled_error
@@ -61,6 +62,7 @@ class CallPorts:
     """The ports of one stage's paid calls."""
 
     journal: Journal
+    models: LiveCatalogue = field(default_factory=LiveCatalogue)
     clock: Clock = field(default_factory=Clock)
     new_call_id: Callable[[], str] = lambda: str(uuid.uuid4())
     jitter: Callable[[], float] = random.random  # from 0 to 1

@@ -1,47 +1,47 @@
-"""The providers that an installation has keys for."""
+"""Which adapter speaks each protocol, and the clients that an installation has keys for."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from agents.providers.anthropic.messages import AnthropicMessages
+from agents.providers.clients import Closable, ProviderClients, ProviderEndpoint
 from agents.providers.openai.chat import OpenAIChat
 from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.providers.provider import Provider
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.settings import Settings
 
-P = TypeVar("P")
+P = TypeVar("P", bound=Closable)
 
-#: The adapter of each provider: see docs/providers.md.
-CHAT: Mapping[ProviderName, Callable[..., Provider]] = {
-    ProviderName.OPENAI: OpenAIChat,
-    ProviderName.ANTHROPIC: AnthropicMessages,
+#: The adapter of each protocol: see docs/providers.md.
+CHAT: Mapping[ProviderProtocol, Callable[..., Provider]] = {
+    ProviderProtocol.OPENAI: OpenAIChat,
+    ProviderProtocol.ANTHROPIC: AnthropicMessages,
 }
-EMBEDDINGS: Mapping[ProviderName, Callable[..., OpenAIEmbeddings]] = {ProviderName.OPENAI: OpenAIEmbeddings}
+EMBEDDINGS: Mapping[ProviderProtocol, Callable[..., OpenAIEmbeddings]] = {
+    ProviderProtocol.OPENAI: OpenAIEmbeddings
+}
 
 
-def configured_providers(settings: Settings) -> Mapping[ProviderName, Provider]:
-    """Return a client for each provider of chat whose key is set. Nothing connects before the first call.
-
-    Needs a running event loop.
-    """
-    return _configured(CHAT, settings)
+def chat_clients(settings: Settings) -> ProviderClients[Provider]:
+    """Return the clients for chat: at first of each shipped provider whose key is set."""
+    return _clients(CHAT, settings)
 
 
-def configured_embedders(settings: Settings) -> Mapping[ProviderName, OpenAIEmbeddings]:
-    """Return a client for each provider of embeddings whose key is set, as `configured_providers` does."""
-    return _configured(EMBEDDINGS, settings)
+def embedding_clients(settings: Settings) -> ProviderClients[OpenAIEmbeddings]:
+    """Return the clients for embeddings, as `chat_clients` does."""
+    return _clients(EMBEDDINGS, settings)
 
 
-def _configured(
-    adapters: Mapping[ProviderName, Callable[..., P]], settings: Settings
-) -> Mapping[ProviderName, P]:
+def _clients(adapters: Mapping[ProviderProtocol, Callable[..., P]], settings: Settings) -> ProviderClients[P]:
     base_urls = {
-        ProviderName.OPENAI: settings.openai_base_url,
-        ProviderName.ANTHROPIC: settings.anthropic_base_url,
+        ProviderProtocol.OPENAI: settings.openai_base_url,
+        ProviderProtocol.ANTHROPIC: settings.anthropic_base_url,
     }
-    return {
-        name: adapter(api_key=key, base_url=base_urls[name])
-        for name, adapter in adapters.items()
-        if (key := settings.provider_key(name))
+    shipped = {
+        protocol.value: ProviderEndpoint(protocol=protocol, api_key=key, base_url=base_urls[protocol])
+        for protocol in adapters
+        if (key := settings.provider_key(protocol))
     }
+    return ProviderClients(adapters, shipped, os.environ)

@@ -9,6 +9,7 @@
     ├── Malformed             an answer that is not what the API documents
     │   └── UnusableAnswer    too long, or of an unknown finish reason: it would come out the same again
     ├── AuthenticationFault   401, 403: the key is wrong, for every model of the provider
+    │   └── NotConfigured     the provider was taken away, or has no key here
     ├── QuotaExhausted        the account has no credit left: likewise
     └── Refused               4xx: the request itself is wrong, and would be wrong again
         ├── ContextTooLong    it may fit another model
@@ -94,6 +95,12 @@ class AuthenticationFault(ProviderFault):
     """The provider does not accept the configured key."""
 
     error = "authentication_failed"
+
+
+class NotConfigured(AuthenticationFault):
+    """The provider was taken away after the request was routed to it, or has no key here."""
+
+    error = "provider_not_configured"
 
 
 class QuotaExhausted(ProviderFault):

@@ -8,6 +8,8 @@ import msgspec
 from streams.events import Embeddings, Message, Usage
 
 CALL_ID_HEADER = "X-Headrace-Call-Id"
+MOST_TOKENS = 10_000_000
+"""No model takes more tokens."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +27,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One chat call, in OpenAI's terms."""
+    """One chat call, in OpenAI's terms. `model` is the provider's name of it."""
 
     call_id: str
     model: str
@@ -34,6 +36,7 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: Timeouts
     stream: bool = False  # whether the answer is wanted in pieces
     input_tokens: int = 0  # our own count, for estimates where the provider reports no usage
+    most_tokens: int = MOST_TOKENS  # that the model can take: no count that is reported can be higher
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
@@ -55,6 +58,7 @@ class EmbeddingCall(msgspec.Struct, frozen=True, kw_only=True):
     inputs: tuple[str, ...]
     timeouts: Timeouts
     input_tokens: int = 0
+    most_tokens: int = MOST_TOKENS
     dimensions: int | None = None
     user: str | None = None
 

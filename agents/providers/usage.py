@@ -6,12 +6,10 @@ from typing import Any
 import msgspec
 
 from agents.providers.answers.encodable import encodable
-from agents.providers.provider import AnyCall, EmbeddingCall, ProviderCall
+from agents.providers.provider import MOST_TOKENS, AnyCall, ProviderCall
 from streams.events import Message, Usage
-from streams.model_catalogue import PRICED_MODELS, STANDARD_TIER, count_messages, count_text
+from streams.model_catalogue import STANDARD_TIER, count_messages, count_text
 
-#: Of a model that is in no catalogue.
-_MOST_TOKENS = 10_000_000
 _DIGITS = 9
 _MOST_TIER_CHARS = 32
 #: Names of the standard tier, in the words of the two APIs.
@@ -39,7 +37,7 @@ def plausible_usage(reported: ReportedUsage, call: AnyCall, *, count_output: Cal
     A count is plausible if it is a whole number, not negative, and no more than the model can take; a part
     only if it is no more than what it is a part of. Zeros for a prompt that was sent say nothing.
     """
-    most = _most_tokens(call)
+    most = call.most_tokens
     sent, written = as_count(reported.input_tokens, most), as_count(reported.output_tokens, most)
     if sent == 0 and call.input_tokens:
         sent, written = None, written or None
@@ -74,7 +72,7 @@ def asked_tier(call: AnyCall) -> str:
     return tier_name(call.params.get("service_tier")) if isinstance(call, ProviderCall) else STANDARD_TIER
 
 
-def as_count(value: object, most: int = _MOST_TOKENS) -> int | None:
+def as_count(value: object, most: int = MOST_TOKENS) -> int | None:
     """Return a number of tokens; None where the value is none, or cannot be true."""
     match value:
         case bool():
@@ -96,15 +94,6 @@ def _part(value: object, whole: int) -> tuple[int, bool]:
         return 0, True
     found = as_count(value, whole)
     return (0, False) if found is None else (found, True)
-
-
-def _most_tokens(call: AnyCall) -> int:
-    model = PRICED_MODELS.get(call.model)
-    if model is None:
-        return _MOST_TOKENS
-    if isinstance(call, EmbeddingCall):
-        return model.context_window_tokens * len(call.inputs)
-    return max(model.context_window_tokens, model.long_context.most_tokens if model.long_context else 0)
 
 
 def count_input(messages: Iterable[Message], tools: Iterable[Mapping[str, Any]] = ()) -> int:

@@ -14,6 +14,7 @@ settled request.
 """
 
 from datetime import datetime
+from decimal import Decimal
 
 import msgspec
 
@@ -22,10 +23,19 @@ from streams.events import LlmCall
 from streams.model_catalogue import STANDARD_TIER
 
 
+class Charge(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call costs, and by which prices. `long_context`: whether those of long prompts."""
+
+    cost_usd: Decimal
+    price_version: str
+    long_context: bool
+
+
 class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
     """A provider call as it is known before it is made. `input_tokens` is our own count.
 
-    `service_tier` is the one that is asked for.
+    `service_tier` is the one that is asked for. `input_charge` is what the input alone costs at the prices
+    of that moment: so the call is booked if its answer is lost, whatever prices hold by then.
     """
 
     call_id: str
@@ -34,6 +44,7 @@ class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     input_tokens: int
     service_tier: str = STANDARD_TIER
+    input_charge: Charge
 
 
 class LostCall(msgspec.Struct, frozen=True, kw_only=True):

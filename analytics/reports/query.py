@@ -6,7 +6,7 @@ over as text in UTC with six decimals, because the client library cuts a `dateti
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from operator import itemgetter
@@ -15,13 +15,16 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.errors import InputError
-from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
+from streams.model_catalogue import PRICED_MODELS, ModelPrices
 from streams.times import EPOCH, parse_moment, utc
 
 #: The one type of an instant; it says its zone, so that the server's own does not matter.
 INSTANT = "DateTime64(6, 'UTC')"
 #: (price version, model, service tier, 1 for long prompts, the prices of `streams.model_catalogue.Rates`).
 PRICES = f"Array(Tuple(String, String, String, UInt8{', Decimal(18, 9)' * 6}))"
+
+Prices = Iterable[ModelPrices]
+SHIPPED_PRICES: Prices = PRICED_MODELS.values()
 
 #: The last day that ClickHouse's `Date` holds: no row is accepted later.
 _LAST = datetime(2149, 6, 6, tzinfo=UTC)
@@ -115,13 +118,10 @@ def _real(given: object, _now: datetime) -> float:
     return value
 
 
-def _prices(given: object, _now: datetime) -> list[tuple[Any, ...]]:
-    # Of this version of Headrace: there is no other to be had.
-    if given not in (_CURRENT, PRICE_VERSION):
-        raise ValueError
+def _price_rows(models: Prices) -> list[tuple[Any, ...]]:
     return [
-        (PRICE_VERSION, model.name, tier, int(is_long), *msgspec.structs.astuple(rates))
-        for model in PRICED_MODELS.values()
+        (model.price_version, model.name, tier, int(is_long), *msgspec.structs.astuple(rates))
+        for model in models
         for tier, is_long, rates in model.price_list()
     ]
 
@@ -140,7 +140,11 @@ TYPES: Mapping[str, tuple[Callable[[object, datetime], Any], str]] = {
     "String": (_text, f"a text of at most {_MAX_TEXT_CHARS} characters"),
     "UInt32": (_whole, "a whole number from 0 to 4294967295"),
     "Float64": (_real, "a finite number"),
-    PRICES: (_prices, f"the price table of this Headrace ({_CURRENT}, or {PRICE_VERSION})"),
+    # Nobody can hand in prices: `Query.bind` has them. `index` refuses whatever else is given.
+    PRICES: (
+        lambda given, _now: [_CURRENT].index(str(given)),
+        f"the prices that this Headrace knows ({_CURRENT})",
+    ),
 }
 
 
@@ -168,10 +172,13 @@ class Query(QueryPart, frozen=True, kw_only=True):
     group: str
     columns: tuple[Column, ...]
 
-    def bind(self, given: Mapping[str, object], *, now: datetime | None = None) -> "Bound":
+    def bind(
+        self, given: Mapping[str, object], *, now: datetime | None = None, prices: Prices = SHIPPED_PRICES
+    ) -> "Bound":
         """Return the statement and the values of all its parameters, or raise `WrongParameter`.
 
         Values may be typed texts or of the right kind; ages count from `now`, by default the present time.
+        `prices` are those that calls were booked at, by default the shipped ones.
         """
         names = [parameter.name for parameter in self.parameters]
         for name in given:
@@ -183,6 +190,7 @@ class Query(QueryPart, frozen=True, kw_only=True):
                 )
         at = now or datetime.now(UTC)
         values = {parameter.name: self._value(parameter, given, at) for parameter in self.parameters}
+        values |= {each.name: _price_rows(prices) for each in self.parameters if each.type == PRICES}
         if values["since"] >= values["until"]:  # as text: all of the same length
             raise WrongParameter(
                 f"since ({values['since']}) must be earlier than until ({values['until']})", param="since"

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from analytics.reports.catalogue import Catalogue
 from analytics.reports.query import Query, ResultFormat
 from analytics.reports.reader import AnalystReader, QueryFault, QueryResult, ReaderQuery, Reason
+from streams.control.booked_prices import BookedPrices
 from streams.errors import ClickHouseUnavailable, HeadraceError, InputError
 
 #: The page runs two queries at once (web/api.js); several pages, and programs beside them, wait for slots.
@@ -215,6 +216,7 @@ class QueryService:
         self.catalogue = catalogue
         self.slots = slots
         self.counts = QueryCounts(slots)
+        self.prices = BookedPrices()
         self._reader = reader
 
     def prepare(
@@ -223,7 +225,7 @@ class QueryService:
         """Check a query's name and parameters; raises as `Catalogue.get`, `bind` and `narrowed`."""
         query = self.catalogue.get(name)
         tenant = scope.narrowed(given.get("tenant", ""))
-        sql, parameters = query.bind({**given, "tenant": tenant})
+        sql, parameters = query.bind({**given, "tenant": tenant}, prices=self.prices)
         return PreparedQuery(query=query, sql=sql, parameters=parameters, tenant=tenant, output=output)
 
     @asynccontextmanager

@@ -140,9 +140,9 @@ def _prices() -> dict[str, Any]:
 
     return {
         "models": [model.name for model in _CHAT_MODELS],
-        "input_nano_usd": [nano(model.input_usd_per_million) for model in _CHAT_MODELS],
-        "cached_nano_usd": [nano(model.cached_input_usd_per_million) for model in _CHAT_MODELS],
-        "output_nano_usd": [nano(model.output_usd_per_million) for model in _CHAT_MODELS],
+        "input_nano_usd": [nano(model.price.input_usd) for model in _CHAT_MODELS],
+        "cached_nano_usd": [nano(model.price.cached_input_usd) for model in _CHAT_MODELS],
+        "output_nano_usd": [nano(model.price.output_usd) for model in _CHAT_MODELS],
         "price_version": PRICE_VERSION,
     }
 

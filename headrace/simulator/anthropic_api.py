@@ -21,7 +21,7 @@ from headrace.simulator.simulated_call import (
     StreamScript,
     bearer_token,
 )
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 
 _STOP_REASONS = {
     StopCause.STOP: "end_turn",
@@ -130,7 +130,7 @@ def _error_body(error: ErrorReply, request_id: str = "") -> bytes:
 
 
 ANTHROPIC = ProviderApi(
-    provider=ProviderName.ANTHROPIC,
+    provider=ProviderProtocol.ANTHROPIC,
     request_id_header="request-id",
     id_prefix="msg_",
     overloaded_status=529,

@@ -16,7 +16,7 @@ from headrace.simulator import chat_task
 from headrace.simulator.invoice import charge_usd
 from headrace.simulator.request_validation import ErrorReply, Limits, RequestType, load_types
 from headrace.simulator.schema_values import UnsupportedSchema, check_schema
-from streams.model_catalogue import ProviderName, count_messages
+from streams.model_catalogue import ProviderProtocol, count_messages
 
 _IDENTITY = ("model", "system", "messages", "tools", "tool_choice", "output_config")
 _MAX_NAME_CHARS = 128
@@ -131,7 +131,7 @@ def read_message_request(body: Any, headers: Mapping[str, str]) -> chat_task.Cha
     if version not in _TYPE_OF_VERSION:
         raise ErrorReply(400, f'anthropic-version: "{version}" is not one of {", ".join(_TYPE_OF_VERSION)}')
     _TYPE_OF_VERSION[version].check(body)
-    model = chat_task.served_model(ProviderName.ANTHROPIC, body["model"])
+    model = chat_task.served_model(ProviderProtocol.ANTHROPIC, body["model"])
     messages: list[dict[str, Any]] = body["messages"]
     _check_messages(messages)
     stops: list[str] = body.get("stop_sequences") or []

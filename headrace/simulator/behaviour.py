@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from headrace.simulator.invoice import BilledUsage
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 
 _MS_PER_S = 1000.0
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=600_000)]
@@ -110,11 +110,11 @@ _BODILESS_STATUSES = frozenset({204, 304})
 class CallScope(_Setting, frozen=True, kw_only=True):
     """Which calls a rule concerns: all of the given conditions must hold."""
 
-    provider: ProviderName | None = None
+    provider: ProviderProtocol | None = None
     model: _Fragment | None = None
     prompt_contains: _Fragment | None = None
 
-    def covers(self, provider: ProviderName, model: str, prompt: str) -> bool:
+    def covers(self, provider: ProviderProtocol, model: str, prompt: str) -> bool:
         """Tell whether the rule concerns a call."""
         return (
             self.provider in {None, provider}
@@ -240,7 +240,7 @@ class Director:
         """The behaviour in force; `next_calls` of its rules is what remains of them."""
         return self._behaviour
 
-    def fault(self, provider: ProviderName, model: str, prompt: str) -> FaultRule | None:
+    def fault(self, provider: ProviderProtocol, model: str, prompt: str) -> FaultRule | None:
         """Return the first fault that strikes a call; it uses up one of its `next_calls`."""
         for rule in self._behaviour.faults:
             if rule.next_calls == 0 or not rule.covers(provider, model, prompt):
@@ -250,7 +250,7 @@ class Director:
                 return rule
         return None
 
-    def raw_answer(self, provider: ProviderName, model: str, prompt: str) -> RawAnswer | None:
+    def raw_answer(self, provider: ProviderProtocol, model: str, prompt: str) -> RawAnswer | None:
         """Return the first raw answer for a call; it uses up one of its `next_calls`."""
         rules = (rule for rule in self._behaviour.raw_answers if rule.next_calls != 0)
         found = next((rule for rule in rules if rule.covers(provider, model, prompt)), None)
@@ -268,7 +268,7 @@ class Director:
         own = fault.latency if fault is not None else None
         return (own or self._behaviour.latency).draw(self._random)
 
-    def answer(self, provider: ProviderName, model: str, prompt: str) -> AnswerRule | None:
+    def answer(self, provider: ProviderProtocol, model: str, prompt: str) -> AnswerRule | None:
         """Return the first rule that gives a call its words."""
         return next((rule for rule in self._behaviour.answers if rule.covers(provider, model, prompt)), None)
 

@@ -11,7 +11,7 @@ import msgspec
 from headrace.simulator.invoice import BilledUsage
 from headrace.simulator.request_validation import model_not_found, wrong_field
 from headrace.simulator.schema_values import UnsupportedSchema, check_schema
-from streams.model_catalogue import MODELS, Model, ProviderName, count_text
+from streams.model_catalogue import MODELS, Model, ProviderProtocol, count_text
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 
@@ -71,10 +71,10 @@ class ChatTask(ModelTask, frozen=True, kw_only=True):
     include_usage: bool = False
 
 
-def served_model(provider: ProviderName, name: str) -> Model:
+def served_model(provider: ProviderProtocol, name: str) -> Model:
     """Return a provider's chat model."""
     model = MODELS.get(name)
-    if model is None or model.provider is not provider:
+    if model is None or model.protocol is not provider:
         raise model_not_found(name)
     return model
 

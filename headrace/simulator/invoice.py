@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streams.model_catalogue import STANDARD_TIER, Model, ProviderName
+from streams.model_catalogue import STANDARD_TIER, Model, ProviderProtocol
 from streams.times import micros
 
 _MILLION = 1_000_000
@@ -50,27 +50,21 @@ class BilledUsage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def charge_usd(model: Model, usage: BilledUsage) -> Decimal:
     """Return what a chat call costs, in US dollars, to the nano-dollar."""
-    tier = model.service_tiers.get(usage.service_tier)
-    input_usd = tier.input_usd if tier else model.input_usd_per_million
-    cached_usd = tier.cached_input_usd if tier else model.cached_input_usd_per_million
-    output_usd = tier.output_usd if tier else model.output_usd_per_million
+    price = model.service_tiers.get(usage.service_tier) or model.price
+    hourly, written = usage.cache_write_1h_tokens, usage.cache_write_tokens
+    sent = (
+        (usage.input_tokens - usage.cached_tokens - written) * price.input_usd
+        + usage.cached_tokens * price.cached_input_usd
+        + (written - hourly) * price.cache_write_usd
+        + hourly * price.cache_write_1h_usd
+    )
+    said = (
+        usage.output_tokens - usage.reasoning_tokens
+    ) * price.output_usd + usage.reasoning_tokens * price.reasoning_usd
     long = model.long_context
     if long is not None and usage.input_tokens > long.above_tokens:
-        input_usd, cached_usd = input_usd * long.input_times, cached_usd * long.input_times
-        output_usd *= long.output_times
-    reasoning_usd = output_usd
-    if model.reasoning_usd_per_million is not None:
-        reasoning_usd = output_usd * model.reasoning_usd_per_million / model.output_usd_per_million
-    hourly, written = usage.cache_write_1h_tokens, usage.cache_write_tokens
-    lines = (
-        (usage.input_tokens - usage.cached_tokens - written, input_usd),
-        (usage.cached_tokens, cached_usd),
-        (written - hourly, input_usd * model.cache_write_times),
-        (hourly, input_usd * model.cache_write_1h_times),
-        (usage.output_tokens - usage.reasoning_tokens, output_usd),
-        (usage.reasoning_tokens, reasoning_usd),
-    )
-    return _per_million(sum((tokens * usd for tokens, usd in lines), Decimal(0)))
+        sent, said = sent * long.input_times, said * long.output_times
+    return _per_million(sent + said)
 
 
 def embedding_charge_usd(usd_per_million: Decimal, usage: BilledUsage) -> Decimal:
@@ -99,7 +93,7 @@ class InvoiceItem(BilledUsage, frozen=True, kw_only=True, forbid_unknown_fields=
     """One billed call; `usd` has nine decimals."""
 
     call_id: str
-    provider: ProviderName
+    provider: ProviderProtocol
     model: str
     at: datetime
     usd: str

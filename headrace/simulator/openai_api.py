@@ -32,7 +32,7 @@ from headrace.simulator.simulated_call import (
     StreamScript,
     bearer_token,
 )
-from streams.model_catalogue import EMBEDDING_USD_PER_MILLION, ProviderName, count_text
+from streams.model_catalogue import EMBEDDING_MODELS, ProviderProtocol, count_text
 
 _FINISH_REASONS = {
     StopCause.STOP: "stop",
@@ -130,7 +130,7 @@ def _error_body(error: ErrorReply, request_id: str = "") -> bytes:  # noqa: ARG0
 
 
 OPENAI = ProviderApi(
-    provider=ProviderName.OPENAI,
+    provider=ProviderProtocol.OPENAI,
     request_id_header="x-request-id",
     id_prefix="chatcmpl-",
     overloaded_status=503,
@@ -178,7 +178,7 @@ async def _answer_embeddings(call: SimulatedCall, task: EmbeddingTask, fault: Fa
 def _read_embeddings(body: Any, _headers: RequestHeaders) -> EmbeddingTask:
     EMBEDDINGS.check(body)
     model = body["model"]
-    if model not in EMBEDDING_USD_PER_MILLION:
+    if model not in EMBEDDING_MODELS:
         raise model_not_found(model)
     largest = _DIMENSIONS.get(model, _DEFAULT_DIMENSIONS)
     dimensions = body.get("dimensions", largest)
@@ -189,7 +189,7 @@ def _read_embeddings(body: Any, _headers: RequestHeaders) -> EmbeddingTask:
         model=model,
         prompt="\n".join(texts),
         input_tokens=_count_tokens(texts),
-        charge_usd=partial(embedding_charge_usd, EMBEDDING_USD_PER_MILLION[model]),
+        charge_usd=partial(embedding_charge_usd, EMBEDDING_MODELS[model].price.input_usd),
         texts=texts,
         dimensions=dimensions,
         packed=body.get("encoding_format") == "base64",

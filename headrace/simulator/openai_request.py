@@ -14,7 +14,7 @@ from headrace.simulator import chat_task
 from headrace.simulator.invoice import charge_usd
 from headrace.simulator.request_validation import Limits, RequestType, load_types, wrong_field
 from headrace.simulator.schema_values import check_schema
-from streams.model_catalogue import ProviderName, count_messages
+from streams.model_catalogue import ProviderProtocol, count_messages
 
 _UNSUPPORTED = ("audio", "functions", "function_call", "logprobs", "top_logprobs", "web_search_options")
 _IDENTITY = ("model", "messages", "tools", "tool_choice", "response_format", "seed")
@@ -87,7 +87,7 @@ def _text_of(message: Mapping[str, Any]) -> str:
 def read_chat_request(body: Any) -> chat_task.ChatTask:
     """Turn a decoded body into a task."""
     CHAT_COMPLETION.check(body)
-    model = chat_task.served_model(ProviderName.OPENAI, body["model"])
+    model = chat_task.served_model(ProviderProtocol.OPENAI, body["model"])
     _refuse_unsupported(body)
     messages: list[dict[str, Any]] = body["messages"]
     _check_messages(messages)

@@ -21,7 +21,7 @@ from headrace.simulator.chat_task import ChatTask, ModelTask
 from headrace.simulator.generate import ChunkChars, Generation
 from headrace.simulator.invoice import BilledAs, BilledUsage, Invoice, InvoiceItem
 from headrace.simulator.request_validation import ErrorReply, unreadable_body
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.tasks import cancel_and_wait, until_disconnect
 
 RequestHeaders = Mapping[str, str]
@@ -54,7 +54,7 @@ class StreamScript(msgspec.Struct, frozen=True, kw_only=True):
 class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's API."""
 
-    provider: ProviderName
+    provider: ProviderProtocol
     request_id_header: str
     id_prefix: str
     overloaded_status: int

@@ -18,6 +18,7 @@ from ingest.native.schema import SubmitBody, native_request
 from ingest.openai.chat_schema import completion_request, decode_completion
 from ingest.submit.http_message import decode_body
 from ingest.submit.submission import check_request
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested
 from streams.registry.registry import fingerprint
@@ -58,6 +59,7 @@ class LineRules:
     """What holds for every line of a batch; the HTTP headers' values are for lines that say nothing else."""
 
     settings: Settings
+    catalogue: ModelCatalogue
     caller: Caller
     user: str | None = None
     deadline_ms: int | None = None
@@ -167,7 +169,7 @@ def _read_line(data: bytes, rules: LineRules) -> Line:
         request = _request(line, rules)
         if request.headrace_cache is None:
             request = msgspec.structs.replace(request, headrace_cache=rules.cache)
-        check_request(request, rules.settings)
+        check_request(request, rules.settings, rules.catalogue)
     except (ApiError, InvalidRequest) as fault:
         error = as_api_error(fault).error
         param = f"body.{error.param}" if error.param else "body"

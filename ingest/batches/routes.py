@@ -64,6 +64,7 @@ async def submit(request: Request, caller: SenderDep, services: ServicesDep) -> 
     batch_id = batch_id_for(caller.tenant, idempotency_key(headers))
     rules = LineRules(
         settings=services.settings,
+        catalogue=services.models.current,
         caller=caller,
         user=user_header(headers),
         deadline_ms=deadline_header(headers),

@@ -51,9 +51,9 @@ async def embeddings(request: Request, caller: SenderDep, services: ServicesDep)
         body, user_header=user_header(request.headers), deadline_ms=deadline_header(request.headers)
     )
     if len(data) > _LONG_BYTES:
-        await asyncio.to_thread(check_embeddings, wanted, services.settings)
+        await asyncio.to_thread(check_embeddings, wanted, services.settings, services.models.current)
     else:
-        check_embeddings(wanted, services.settings)
+        check_embeddings(wanted, services.settings, services.models.current)
     prepared = await prepare(request, caller, wanted, services)
 
     def render(reply: Reply, latency_ms: float) -> dict[str, Any]:

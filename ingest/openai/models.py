@@ -1,6 +1,6 @@
 """`GET /v1/models`: the models that requests may name, as OpenAI's list and as Anthropic's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -9,7 +9,8 @@ from starlette.responses import Response
 from ingest.auth import of_a_tenant
 from ingest.errors import speaks_anthropic
 from ingest.services import ServicesDep
-from streams.model_catalogue import MODELS, PRICED_MODELS, EmbeddingModel, Model, ProviderName
+from streams.control.catalogue import ModelCatalogue
+from streams.model_catalogue import EmbeddingModel, Model, ProviderProtocol
 from streams.serving.fastapi_errors import errors
 from streams.serving.responses import JsonResponse, invalid, not_found
 from streams.settings import Settings
@@ -34,9 +35,9 @@ async def list_models(
 ) -> Response:
     """List the models."""
     if not speaks_anthropic(request):
-        models = available_models(services.settings)
+        models = available_models(services.settings, services.models.current)
         return JsonResponse({"object": "list", "data": [openai_model(model) for model in models.values()]})
-    chat_models = list(available_models(services.settings, MODELS).values())
+    chat_models = list(available_models(services.settings, services.models.current, chat=True).values())
     page, has_more = page_of(chat_models, limit=limit, after_id=after_id, before_id=before_id)
     data = [anthropic_model(model, services.settings) for model in page]
     body = {
@@ -52,8 +53,9 @@ async def list_models(
 async def get_model(request: Request, services: ServicesDep, model_id: str) -> Response:
     """Describe one model."""
     anthropic = speaks_anthropic(request)
-    models = available_models(services.settings, MODELS if anthropic else PRICED_MODELS)
-    model = models.get(model_id)
+    catalogue = services.models.current
+    models = available_models(services.settings, catalogue, chat=anthropic)
+    model = models.get(catalogue.aliases.get(model_id, model_id))
     if model is None:
         raise not_found(
             f"the model {model_id[:128]!r} does not exist; known models: {', '.join(sorted(models))}",
@@ -66,12 +68,17 @@ async def get_model(request: Request, services: ServicesDep, model_id: str) -> R
     return JsonResponse(anthropic_model(model, services.settings), headers=headers)
 
 
-def available_models(settings: Settings, catalogue: Mapping[str, Model] = PRICED_MODELS) -> dict[str, Model]:
-    """Return the models of a catalogue whose provider is configured here, by name."""
+def available_models(
+    settings: Settings, catalogue: ModelCatalogue, *, chat: bool = False
+) -> dict[str, Model]:
+    """Return the models (with `chat`, those that chat) whose provider is configured, by name."""
     # Only workers need the providers' keys: if ingest has none of them, all models are returned.
-    configured = {provider for provider in ProviderName if settings.provider_key(provider)}
+    with_key = {provider.value for provider in ProviderProtocol if settings.provider_key(provider)}
+    models = catalogue.chat if chat else catalogue.models
     return {
-        name: model for name, model in catalogue.items() if not configured or model.provider in configured
+        name: model
+        for name, model in models.items()
+        if not with_key or model.provider in with_key or model.provider in catalogue.providers
     }
 
 
@@ -97,7 +104,7 @@ def openai_model(model: Model) -> dict[str, Any]:
     own: dict[str, Any] = {
         "endpoint": "/v1/chat/completions",
         "context_window_tokens": model.context_window_tokens,
-        "input_usd_per_million": model.input_usd_per_million,
+        "input_usd_per_million": model.price.input_usd,
     }
     if isinstance(model, EmbeddingModel):
         own |= {
@@ -108,8 +115,8 @@ def openai_model(model: Model) -> dict[str, Any]:
     else:
         own |= {
             "max_output_tokens": model.max_output_tokens,
-            "cached_input_usd_per_million": model.cached_input_usd_per_million,
-            "output_usd_per_million": model.output_usd_per_million,
+            "cached_input_usd_per_million": model.price.cached_input_usd,
+            "output_usd_per_million": model.price.output_usd,
         }
     return {
         "id": model.name,

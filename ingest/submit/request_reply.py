@@ -63,7 +63,7 @@ async def prepare(request: Request, caller: Caller, wanted: Requested, services:
     if isinstance(wanted, ChatRequested):
         if wanted.headrace_cache is None:
             wanted = msgspec.structs.replace(wanted, headrace_cache=cache_header(request.headers))
-        check_request(wanted, settings)
+        check_request(wanted, settings, services.models.current)
     deadline_ms = wanted.deadline_ms or settings.default_deadline_ms
     on_disconnect = wanted.on_disconnect or on_disconnect_header(request.headers) or settings.on_disconnect
     request_id, body, call = await with_second_try(

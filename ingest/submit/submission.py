@@ -22,6 +22,7 @@ from ingest.submit.http_message import OnDisconnect
 from ingest.submit.identification import SdkCall, key_of_another_body
 from streams.backoff import Backoff, retry
 from streams.codec import event_headers
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import KafkaUnavailable, StoreDenied, StoreFull, StoreUnavailable
 from streams.events import ChatRequested, EmbeddingsRequested, Reply, ReplyAddress, Requested
 from streams.publisher import Emit, Publisher
@@ -197,13 +198,14 @@ def reply_headers(address: ReplyAddress) -> list[tuple[str, bytes]]:
     ]
 
 
-def check_request(request: ChatRequested, settings: Settings) -> None:
+def check_request(request: ChatRequested, settings: Settings, catalogue: ModelCatalogue) -> None:
     """Check a request by the rules of this installation; `InvalidRequest` names the first fault.
 
     Of a webhook only the URL is checked; its address is resolved and checked at each delivery.
     """
     check_chat(
         request,
+        catalogue,
         max_tokens_per_request=settings.max_tokens_per_request,
         extra_parameters=settings.extra_parameters,
     )

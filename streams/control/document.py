@@ -72,5 +72,14 @@ def document_schema() -> dict[str, Any]:
             }
             for section, schema in zip(SECTIONS, schemas, strict=True)
         },
-        "$defs": components,
+        "$defs": _with_numbers(components),
     }
+
+
+def _with_numbers(schema: Any) -> Any:
+    """Let a decimal be a number too, as it is read: msgspec's schema has the text alone."""
+    if isinstance(schema, dict):
+        if schema.get("format") == "decimal":
+            return schema | {"type": ["number", "string"]}
+        return {name: _with_numbers(part) for name, part in schema.items()}
+    return [_with_numbers(part) for part in schema] if isinstance(schema, list) else schema

@@ -48,12 +48,17 @@ class ControlFollower:
         self._timeout_s = timeout_s
         self._position = 0
         self._listeners: list[Callable[[ControlState], None]] = []
+        self._history_listeners: list[Callable[[ControlRecord], None]] = []
         self._task: asyncio.Task[None] | None = None
 
     def subscribe(self, listener: Callable[[ControlState], None]) -> None:
         """Call `listener` with the state now and after each change."""
         self._listeners.append(listener)
         listener(self.state)
+
+    def subscribe_history(self, listener: Callable[[ControlRecord], None]) -> None:
+        """Call `listener` with each version of each record that is read from now on, the old ones too."""
+        self._history_listeners.append(listener)
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -103,10 +108,15 @@ class ControlFollower:
         before = self.state
         for record in records:
             of, version = read_key(record.key)
-            if version is not None:
+            if version is not None and not self._history_listeners:
                 continue
             try:
-                self.state = self.state.learned([(of, self._event(record))])
+                event = self._event(record)
+                if version is None:
+                    self.state = self.state.learned([(of, event)])
+                elif event is not None and event.version == version:
+                    for tell in self._history_listeners:
+                        tell(event)
             except (InvalidControl, LookupError) as fault:
                 log.warning("control.refused", record=str(of), error=str(fault))
                 continue

@@ -8,13 +8,16 @@ Unknown fields are refused: a misspelt limit would limit nothing.
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from streams.errors import InputError
 from streams.events.requests import Name
+from streams.model_catalogue import ProviderProtocol
 
 Scope = Literal["chat", "read", "admin"]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -22,6 +25,9 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 HttpAddress = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)", max_length=2_000)]
 #: The pattern's end refuses a final line break.
 TierName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
+
+
+_MAX_NAME_CHARS = 200
 
 
 class InvalidControl(InputError):
@@ -110,11 +116,135 @@ class IssuerSpec(Spec, frozen=True, kw_only=True):
             raise ValueError("say either tenant or tenant_claim")
 
 
+class ProviderSpec(Spec, frozen=True, kw_only=True):
+    """A server of models, which the record's name names in rows, replies and metrics.
+
+    Paths of the `protocol` are appended to `base_url`: ``/chat/completions`` and ``/embeddings``, or
+    ``/v1/messages``. `api_key_env` names the variable that holds the key in the workers' environment; None:
+    the server wants none.
+    """
+
+    protocol: ProviderProtocol
+    base_url: Annotated[str, Meta(max_length=2048)]
+    api_key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)")] | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.base_url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of a port, or of an IPv6 address
+            good = False
+        if not good or parts.query or parts.fragment or any(each <= " " for each in self.base_url):
+            raise ValueError("base_url must be an address such as https://host/v1, without a query")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError(
+                "base_url must be without user and password: name the variable of the key in api_key_env"
+            )
+
+
+Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
+_MAX_USD = 10_000
+_MAX_TIMES = 10
+#: ClickHouse gets prices with nine decimals: a price times a multiple has no more.
+_USD_DECIMALS, _TIMES_DECIMALS = 6, 3
+
+
+def _check_decimal(name: str, value: Decimal | None, most: int, decimals: int) -> None:
+    if value is None:
+        return
+    if not (value.is_finite() and 0 <= value <= most):
+        raise ValueError(f"{name} must be from 0 to {most:,}, got {value}")
+    if value != round(value, decimals):
+        raise ValueError(f"{name} must have at most {decimals} decimals, got {value}")
+
+
+class RatesSpec(Spec, frozen=True, kw_only=True):
+    """US dollars per million tokens of each kind, exact: a number, or a text such as "0.075".
+
+    Of what is not given, cached input and cache writes cost what input costs, writes for an hour what other
+    writes do, and reasoning what output does.
+    """
+
+    input_usd_per_million: Decimal
+    output_usd_per_million: Decimal | None = None
+    cached_input_usd_per_million: Decimal | None = None
+    cache_write_usd_per_million: Decimal | None = None
+    cache_write_1h_usd_per_million: Decimal | None = None
+    reasoning_usd_per_million: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        for name in RatesSpec.__struct_fields__:
+            _check_decimal(name, getattr(self, name), _MAX_USD, _USD_DECIMALS)
+
+
+class LongContextSpec(Spec, frozen=True, kw_only=True):
+    """With more than `above_tokens` of input, all tokens of a call cost so many times as much."""
+
+    above_tokens: Tokens
+    input_times: Decimal
+    output_times: Decimal
+
+    def __post_init__(self) -> None:
+        for name in ("input_times", "output_times"):
+            _check_decimal(name, getattr(self, name), _MAX_TIMES, _TIMES_DECIMALS)
+
+
+class PriceSpec(RatesSpec, frozen=True, kw_only=True):
+    """The standard rates, and those of other service tiers and of long prompts.
+
+    A tier goes by the name that the provider reports; one that is not named costs the standard rates.
+    """
+
+    service_tiers: dict[Annotated[str, Meta(min_length=1, max_length=32)], RatesSpec] = {}
+    long_context: LongContextSpec | None = None
+
+
+class EmbeddingSpec(Spec, frozen=True, kw_only=True):
+    """The vectors of a model: how many numbers they have, and whether shorter ones may be asked for."""
+
+    max_dimensions: Annotated[int, Meta(ge=1, le=65_536)]
+    takes_dimensions: bool = False
+
+
+class ModelSpec(Spec, frozen=True, kw_only=True):
+    """A model, which requests name by the record's name or an alias; it replaces a shipped one of that name.
+
+    The price must be stated; 0 is a price. With `embedding` the model makes embeddings and cannot chat, and
+    `context_window_tokens` is the length of one text.
+    """
+
+    provider: Name
+    upstream_name: Name | None = None
+    aliases: tuple[Name, ...] = ()
+    context_window_tokens: Tokens
+    max_output_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    price: PriceSpec
+    embedding: EmbeddingSpec | None = None
+
+    def __post_init__(self) -> None:
+        outputs = [each.output_usd_per_million for each in (self.price, *self.price.service_tiers.values())]
+        if self.embedding is not None:
+            if self.max_output_tokens or any(outputs):
+                raise ValueError(
+                    "a model for embeddings has no output: leave out max_output_tokens and "
+                    "output_usd_per_million"
+                )
+        elif None in outputs:
+            raise ValueError("price.output_usd_per_million must be stated, also of each tier; 0 is a price")
+        elif not 1 <= self.max_output_tokens <= self.context_window_tokens:
+            raise ValueError(
+                f"max_output_tokens must be from 1 to context_window_tokens ({self.context_window_tokens}), "
+                f"got {self.max_output_tokens}"
+            )
+
+
 #: By kind: its name in `headrace.yaml`, and what its records say.
 KINDS: Mapping[str, tuple[str, type[Spec]]] = {
     "limit": ("limits", LimitSpec),
     "key": ("keys", KeySpec),
     "issuer": ("issuers", IssuerSpec),
+    "provider": ("providers", ProviderSpec),
+    "model": ("models", ModelSpec),
 }
 #: The kind of each section of `headrace.yaml`.
 SECTIONS: Mapping[str, str] = {section: kind for kind, (section, _) in KINDS.items()}
@@ -125,6 +255,11 @@ def read_spec(kind: str, name: str, spec: Any) -> Spec:
     if kind not in KINDS:
         raise InvalidControl(f"there is no kind {kind!r}; there are: {', '.join(KINDS)}", param="kind")
     section, form = KINDS[kind]
+    if not 1 <= len(name) <= _MAX_NAME_CHARS or not name.isprintable():
+        raise InvalidControl(
+            f"{section}: a name must have 1 to {_MAX_NAME_CHARS} printable characters, not {name[:80]!r}",
+            param=section,
+        )
     try:
         found: Spec = msgspec.convert(spec, form)
     except msgspec.ValidationError as fault:

@@ -15,10 +15,13 @@ from streams.control.specs import (
     IssuerSpec,
     KeySpec,
     LimitSpec,
+    ModelSpec,
+    ProviderSpec,
     Spec,
     read_spec,
 )
 from streams.events import ControlRecord
+from streams.model_catalogue import PRICED_MODELS, ProviderProtocol
 
 S = TypeVar("S", bound=Spec)
 
@@ -50,12 +53,13 @@ class ControlState:
     state.specs(LimitSpec)["free"].per_user.requests_per_minute
     """
 
-    def __init__(self, records: Mapping[ControlId, ControlRecord] | None = None) -> None:
-        self.records = dict(records or {})
-        self._specs: dict[type[Spec], dict[str, Spec]] = {form: {} for _, form in KINDS.values()}
-        said = shipped_records() | {of: record.spec for of, record in self.records.items()}
-        for of, spec in said.items():
-            self._specs[KINDS[of.kind][1]][of.name] = read_spec(of.kind, of.name, spec)
+    def __init__(
+        self,
+        records: Mapping[ControlId, ControlRecord] | None = None,
+        specs: Mapping[type[Spec], Mapping[str, Spec]] | None = None,
+    ) -> None:
+        self.records = records or {}
+        self._specs = specs or _shipped_specs()
 
     def specs(self, form: type[S]) -> Mapping[str, S]:
         """Return what the records of a kind say, by name."""
@@ -70,12 +74,20 @@ class ControlState:
     def learned(self, changes: Iterable[tuple[ControlId, ControlRecord | None]]) -> Self:
         """Return the state with records set, or taken away (None). Raises `InvalidControl`."""
         records = dict(self.records)
+        specs = {form: dict(said) for form, said in self._specs.items()}
         for of, record in changes:
-            if record is None or record.spec is None:
-                records.pop(of, None)
-            else:
+            spec = None if record is None else record.spec
+            if record is not None and spec is not None:
                 records[of] = record
-        return type(self)(records)
+            else:
+                records.pop(of, None)
+                spec = shipped_records().get(of)
+            if spec is not None:
+                found = read_spec(of.kind, of.name, spec)
+                specs[type(found)][of.name] = found
+            elif of.kind in KINDS:
+                specs[KINDS[of.kind][1]].pop(of.name, None)
+        return type(self)(records, specs)
 
     def check(self) -> None:
         """Check that what records say of each other is there; `InvalidControl` names what is not."""
@@ -92,3 +104,48 @@ class ControlState:
         urls = [each.url for each in self.specs(IssuerSpec).values()]
         if twice := {url for url in urls if urls.count(url) > 1}:
             raise InvalidControl(f"issuers: {min(twice)} is there twice", param="issuers")
+        self._check_providers()
+        self._check_models()
+
+    def _check_providers(self) -> None:
+        for shipped in ProviderProtocol:
+            spec = self.specs(ProviderSpec).get(shipped)
+            if spec is not None and spec.protocol is not shipped:
+                raise InvalidControl(
+                    f"providers.{shipped}.protocol must be {shipped}, which the shipped models of {shipped} "
+                    "need: give the provider another name",
+                    param=f"providers.{shipped}.protocol",
+                )
+
+    def _check_models(self) -> None:
+        models, providers = self.specs(ModelSpec), self.specs(ProviderSpec)
+        protocols = {each.value: each for each in ProviderProtocol}
+        protocols |= {name: spec.protocol for name, spec in providers.items()}
+        taken = dict.fromkeys([*PRICED_MODELS, *models], "a model")
+        for name, model in models.items():
+            if model.provider not in protocols:
+                raise InvalidControl(
+                    f"models.{name}.provider: there is no provider {model.provider!r}; there are: "
+                    f"{', '.join(sorted(protocols))}",
+                    param=f"models.{name}.provider",
+                )
+            if model.embedding is not None and protocols[model.provider] is not ProviderProtocol.OPENAI:
+                raise InvalidControl(
+                    f"models.{name}.embedding: {model.provider} speaks {protocols[model.provider]}, which "
+                    "has no embeddings: name a provider that speaks openai",
+                    param=f"models.{name}.embedding",
+                )
+            for alias in model.aliases:
+                if alias in taken:
+                    raise InvalidControl(
+                        f"models.{name}.aliases: {alias!r} is already the name of {taken[alias]}",
+                        param=f"models.{name}.aliases",
+                    )
+                taken[alias] = f"models.{name}"
+
+
+def _shipped_specs() -> dict[type[Spec], dict[str, Spec]]:
+    specs: dict[type[Spec], dict[str, Spec]] = {form: {} for _, form in KINDS.values()}
+    for of, spec in shipped_records().items():
+        specs[KINDS[of.kind][1]][of.name] = read_spec(of.kind, of.name, spec)
+    return specs

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message, Requested
-from streams.model_catalogue import MODELS
+from streams.model_catalogue import Model
 from streams.request_rules.cache_directives import cache_directives
 from streams.request_rules.faults import (
     ANY_FIELD,
@@ -55,14 +56,20 @@ _REASONS = {path: row.to_openai.note for path, row in OPENAI_PATHS.items()}
 
 
 def check_chat(
-    request: ChatRequested, *, max_tokens_per_request: int, extra_parameters: Collection[str] = ()
-) -> None:
-    """Check a request before it is worked on; `InvalidRequest` names the first broken rule and its field.
+    request: ChatRequested,
+    catalogue: ModelCatalogue,
+    *,
+    max_tokens_per_request: int,
+    extra_parameters: Collection[str] = (),
+) -> Model | None:
+    """Check a request before it is worked on; return the model that it names, if it names one.
+
+    Raises `InvalidRequest` for the first broken rule, with its field.
 
     Rules of the rendered prompt are the guardrail's own. `extra_parameters` are the names that the operator
     lets through to models behind OpenAI's API.
     """
-    _check_model(request.model)
+    model = _named_model(request.model, catalogue)
     check_ids(request)
     _check_query_or_messages(request)
     _check_max_tokens(request.max_tokens, max_tokens_per_request)
@@ -76,8 +83,18 @@ def check_chat(
     check_at_most(len(request.metadata or {}), MAX_METADATA_ENTRIES, "metadata", " entries")
     cache_directives(request.headrace_cache)
     _check_params(request.params or {}, extra_parameters)
-    if request.model is not None and (kept := unsupported_parameter(request, MODELS[request.model].provider)):
-        raise not_supported(kept.param, kept.why, request.model)
+    if model is not None and (kept := unsupported_parameter(request, model.protocol)):
+        raise not_supported(kept.param, kept.why, model.name)
+    return model
+
+
+def unknown_model(name: str, catalogue: ModelCatalogue) -> InvalidRequest:
+    """Return the fault of a request for a model that does not exist, or cannot chat."""
+    return InvalidRequest(
+        f"the model {name!r} does not exist; known models: {', '.join(sorted(catalogue.chat))}",
+        code="model_not_found",
+        param="model",
+    )
 
 
 def not_supported(param: str, why: str, model: str) -> InvalidRequest:
@@ -128,13 +145,12 @@ def depth_exceeds(value: Any, limit: int) -> bool:
     return True
 
 
-def _check_model(model: str | None) -> None:
-    if model is not None and model not in MODELS:
-        raise InvalidRequest(
-            f"the model {model!r} does not exist; known models: {', '.join(sorted(MODELS))}",
-            code="model_not_found",
-            param="model",
-        )
+def _named_model(name: str | None, catalogue: ModelCatalogue) -> Model | None:
+    if name is None:
+        return None
+    if (model := catalogue.chat_model(name)) is None:
+        raise unknown_model(name, catalogue)
+    return model
 
 
 def _check_query_or_messages(request: ChatRequested) -> None:

@@ -1,15 +1,16 @@
 """The rules of an embeddings request: ingest and the embedding stage check it by them."""
 
+from streams.control.catalogue import ModelCatalogue
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
-from streams.model_catalogue import EMBEDDING_MODELS, EmbeddingModel, count_text
+from streams.model_catalogue import EmbeddingModel, count_text
 from streams.request_rules.chat import check_ids
 from streams.settings import Settings
 
 
-def check_embeddings(request: EmbeddingsRequested, settings: Settings) -> int:
+def check_embeddings(request: EmbeddingsRequested, settings: Settings, catalogue: ModelCatalogue) -> int:
     """Check a request and return its number of tokens, by our own count; raises as `check_chat`."""
-    model = embedding_model(request.model)
+    model = embedding_model(request.model, catalogue)
     max_inputs, max_tokens = settings.embedding_max_inputs, settings.max_input_tokens
     if len(request.inputs) > max_inputs:
         raise InvalidRequest(
@@ -31,10 +32,10 @@ def check_embeddings(request: EmbeddingsRequested, settings: Settings) -> int:
     return total
 
 
-def embedding_model(name: str) -> EmbeddingModel:
+def embedding_model(name: str, catalogue: ModelCatalogue) -> EmbeddingModel:
     """Return the model of that name; `InvalidRequest` where there is none that makes embeddings."""
-    if (model := EMBEDDING_MODELS.get(name)) is None:
-        known = ", ".join(sorted(EMBEDDING_MODELS))
+    if (model := catalogue.embedding_model(name)) is None:
+        known = ", ".join(sorted(catalogue.embedding))
         raise InvalidRequest(
             f"the model {name!r} does not exist, or makes no embeddings; those that do: {known}",
             code="model_not_found",

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streams.events import CacheControl, ChatRequested, Name, TextPart
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.request_rules.parameter_table import OPENAI_PATHS, Effect, ParameterRule
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
@@ -109,7 +109,7 @@ def params_of(body: Parameters) -> dict[str, Any] | None:
     return found or None
 
 
-def unsupported_parameter(request: ChatRequested, provider: ProviderName) -> UnsupportedParameter | None:
+def unsupported_parameter(request: ChatRequested, provider: ProviderProtocol) -> UnsupportedParameter | None:
     """Return the first parameter of a request that models of a provider do not support, or None.
 
     One of neither API was let through by `HEADRACE_EXTRA_PARAMETERS`, to models behind OpenAI's API.
@@ -117,16 +117,16 @@ def unsupported_parameter(request: ChatRequested, provider: ProviderName) -> Uns
     for name, value in (request.params or {}).items():
         rule = _rule(name, provider)
         if rule is None:
-            if provider is not ProviderName.OPENAI:
+            if provider is not ProviderProtocol.OPENAI:
                 return UnsupportedParameter(name, "only models behind OpenAI's API take extra parameters")
         elif not _is_supported(name, rule, value):
             return UnsupportedParameter(name, rule.note)
-    if provider is ProviderName.ANTHROPIC:
+    if provider is ProviderProtocol.ANTHROPIC:
         return _unsupported_at_anthropic(request)
     return None
 
 
-def passed_on(params: Mapping[str, Any], provider: ProviderName) -> dict[str, Any]:
+def passed_on(params: Mapping[str, Any], provider: ProviderProtocol) -> dict[str, Any]:
     """Return the parameters that models of a provider receive, by the same names."""
     found = {}
     for name, value in params.items():
@@ -139,11 +139,11 @@ def passed_on(params: Mapping[str, Any], provider: ProviderName) -> dict[str, An
 
 
 @cache
-def _rule(name: str, provider: ProviderName) -> ParameterRule | None:
+def _rule(name: str, provider: ProviderProtocol) -> ParameterRule | None:
     row = OPENAI_PATHS.get(name)
     if row is None:
         return None
-    return row.to_openai if provider is ProviderName.OPENAI else row.to_anthropic
+    return row.to_openai if provider is ProviderProtocol.OPENAI else row.to_anthropic
 
 
 def _is_supported(name: str, rule: ParameterRule, value: Any) -> bool:

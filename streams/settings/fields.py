@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr
 
 from streams.events import MAX_DEADLINE_MS
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.topics import MAX_BODY_BYTES
 from streams.webhooks.signing import signing_keys
 
@@ -180,9 +180,12 @@ class WorkerSettings(BaseModel):
     revoke_drain_s: float = Field(0.75, gt=0, lt=60)
     drain_timeout_s: float = Field(40.0, gt=0, description="what a stage may take to drain; below 60")
 
-    def provider_key(self, provider: ProviderName) -> str | None:
+    def provider_key(self, provider: ProviderProtocol) -> str | None:
         """Return the API key for `provider`, or None where it is not configured."""
-        secrets = {ProviderName.OPENAI: self.openai_api_key, ProviderName.ANTHROPIC: self.anthropic_api_key}
+        secrets = {
+            ProviderProtocol.OPENAI: self.openai_api_key,
+            ProviderProtocol.ANTHROPIC: self.anthropic_api_key,
+        }
         secret = secrets[provider]
         return secret.get_secret_value() if secret else None
 

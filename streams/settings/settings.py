@@ -8,7 +8,6 @@ from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from streams.errors import ConfigurationError
-from streams.model_catalogue import MODELS
 from streams.settings.fields import (
     AnalyticsSettings,
     IngestSettings,
@@ -49,9 +48,6 @@ class Settings(
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for name in (self.default_model, *self.fallback_models):
-            if name not in MODELS:
-                raise ValueError(f"unknown model {name!r}; known models: {', '.join(sorted(MODELS))}")
         for tenant, usd in self.daily_budgets.items():
             if not (tenant and usd.is_finite() and 0 < usd <= _MAX_BUDGET_USD):
                 raise ValueError(

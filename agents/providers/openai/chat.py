@@ -20,7 +20,7 @@ from agents.providers.http_client import HttpClient
 from agents.providers.provider import ProviderCall, ProviderEvent, UsageKnown
 from agents.providers.usage import ReportedUsage
 from streams.events import Message
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.request_rules.parameters import passed_on
 
 _BASE_URL = "https://api.openai.com/v1"
@@ -116,8 +116,8 @@ def _refusal(said: dict[str, Any]) -> str:
 
 
 def openai_client(*, api_key: str, base_url: str | None) -> HttpClient:
-    """Return a client that sends the key as a bearer token; to OpenAI's own address where none is given."""
-    return HttpClient(base_url or _BASE_URL, {"Authorization": f"Bearer {api_key}"})
+    """Return a client that sends the key, if there is one; to OpenAI's own address where none is given."""
+    return HttpClient(base_url or _BASE_URL, {"Authorization": f"Bearer {api_key}"} if api_key else {})
 
 
 class OpenAIChat(ChatApi):
@@ -131,7 +131,7 @@ class OpenAIChat(ChatApi):
 
     def body(self, call: ProviderCall) -> dict[str, Any]:
         """Return the body of the request."""
-        params = passed_on(call.params, ProviderName.OPENAI)
+        params = passed_on(call.params, ProviderProtocol.OPENAI)
         if not call.tools:
             params.pop("parallel_tool_calls", None)
         given = {

@@ -14,6 +14,7 @@ from agents.embeddings.minilm import MiniLmEmbedder
 from agents.output.stage import OutputStage
 from agents.prompts import PromptCatalogue
 from agents.stores.answer_cache import AnswerCache
+from streams.control.catalogue import LiveCatalogue
 from streams.events import (
     CacheKind,
     CacheLookup,
@@ -46,7 +47,10 @@ class Pipe:
         self.tenant = uuid4().hex
         self.now = NOW
         self.embedder = embedder
-        self.stage = CacheStage(SETTINGS, self.prompts, self.cache, embedder, clock=lambda: self.now)
+        self.models = LiveCatalogue()
+        self.stage = CacheStage(
+            SETTINGS, self.prompts, self.cache, embedder, self.models, clock=lambda: self.now
+        )
         self.output = OutputStage(self.prompts, self.cache, clock=lambda: self.now)
 
     async def ask(self, query: str | None = None, **fields: Any) -> Any:

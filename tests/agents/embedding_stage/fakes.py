@@ -18,11 +18,12 @@ from agents.providers.provider import Embedded, EmbeddingCall
 from agents.stage import Delivery, Record
 from streams.codec import encode
 from streams.events import Embeddings, EmbeddingsRequested, OutcomeReached, Usage
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.publisher import Emit
 from streams.redelivery import FIRST_DELIVERY, Redelivery
 from streams.topics import EMBEDDINGS, OUTCOMES
 from tests.agents.llm.fakes import NOW, FakeClock, FakeJournal, never
+from tests.fakes.providers import clients_of
 from tests.fakes.registries import ScriptedRegistry
 from tests.fakes.settings import settings_of
 
@@ -53,7 +54,7 @@ Step = Embedded | ProviderFault | BaseException | object
 class FakeEmbedder:
     """Does the next thing of its script at each call."""
 
-    name = ProviderName.OPENAI
+    name = ProviderProtocol.OPENAI
 
     def __init__(self, script: Iterable[Step], *, before: Callable[[], None] | None = None) -> None:
         self._script = list(script)
@@ -156,7 +157,7 @@ class Bench:
                 reply_topics=(),
                 default_deadline_ms=60_000,
             ),
-            providers={ProviderName.OPENAI: self.provider} if served else {},
+            providers=clients_of({ProviderProtocol.OPENAI: self.provider} if served else {}),
             redact=redact,
             settings=settings_of(embedding_max_inputs=4, max_input_tokens=10_000),
             policy=CallPolicy(**policy),

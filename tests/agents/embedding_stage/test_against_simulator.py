@@ -20,12 +20,13 @@ from agents.providers.openai.embeddings import OpenAIEmbeddings
 from agents.stores.journal import Journal
 from headrace.simulator.openai_api import embed
 from streams.events import OutcomeReached, Status
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.redis import connection
 from streams.registry.registry import RequestRegistry
 from tests.agents.embedding_stage.fakes import delivery, wanted
 from tests.agents.llm.test_against_simulator import ImpatientClock
 from tests.agents.providers.simulated import Operator, running_simulator
+from tests.fakes.providers import clients_of
 from tests.fakes.settings import settings_of
 
 pytestmark = pytest.mark.integration
@@ -63,7 +64,7 @@ async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator
             reply_topics=(),
             default_deadline_ms=30_000,
         ),
-        providers={ProviderName.OPENAI: provider},
+        providers=clients_of({ProviderProtocol.OPENAI: provider}),
         redact=redact,
         settings=settings_of(),
         policy=CallPolicy(provider_tries=6, breaker_threshold=1_000),

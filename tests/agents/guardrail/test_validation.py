@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from agents.guardrail.stage import validate
+from streams.control.catalogue import SHIPPED
 from streams.errors import InvalidRequest
 from streams.events import Message, TextPart
 from streams.model_catalogue import MODELS
@@ -69,7 +70,7 @@ CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{
 def test_what_cannot_be_served_is_refused(fields: dict[str, Any], code: str, param: str | None) -> None:
     """With a stable code, and the field that is to be changed."""
     with pytest.raises(InvalidRequest) as caught:
-        validate(chat(**fields), SETTINGS)
+        validate(chat(**fields), SETTINGS, SHIPPED)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert caught.value.message
 
@@ -101,15 +102,15 @@ def test_what_cannot_be_served_is_refused(fields: dict[str, Any], code: str, par
 )
 def test_what_can_be_served_passes(fields: dict[str, Any]) -> None:
     """Up to the limits themselves; the estimate of its tokens is returned."""
-    assert validate(chat(**fields), SETTINGS) > 0
+    assert validate(chat(**fields), SETTINGS, SHIPPED) > 0
 
 
 def test_the_messages_say_what_to_change() -> None:
     """They are read by whoever sent the request."""
     with pytest.raises(InvalidRequest, match=r"'gpt-9' does not exist; known models: .*gpt-4o-mini"):
-        validate(chat(model="gpt-9"), SETTINGS)
+        validate(chat(model="gpt-9"), SETTINGS, SHIPPED)
     with pytest.raises(InvalidRequest, match=r"about 1501 tokens; the limit is 1000: shorten it"):
-        validate(chat(query="word " * 1_500), SETTINGS)
+        validate(chat(query="word " * 1_500), SETTINGS, SHIPPED)
 
 
 def test_a_models_own_window_counts_where_it_is_the_smaller() -> None:
@@ -117,13 +118,16 @@ def test_a_models_own_window_counts_where_it_is_the_smaller() -> None:
     most = dict.fromkeys(("max_input_tokens", "max_tokens_per_request", "max_body_bytes"), 10**9)
     wide = SETTINGS.model_copy(update=most)
     variables = {f"v{n}": "a b c d " * 3_900 for n in range(10)}
-    assert validate(chat(variables=variables), wide) > MODELS["gpt-4o"].context_window_tokens
+    assert validate(chat(variables=variables), wide, SHIPPED) > MODELS["gpt-4o"].context_window_tokens
     with pytest.raises(InvalidRequest, match="the limit is 128000"):
-        validate(chat(variables=variables, model="gpt-4o"), wide)
+        validate(chat(variables=variables, model="gpt-4o"), wide, SHIPPED)
     with pytest.raises(InvalidRequest, match="max_tokens must be at most 16384"):
-        validate(chat(model="gpt-4o", max_tokens=16_385), wide)
+        validate(chat(model="gpt-4o", max_tokens=16_385), wide, SHIPPED)
 
 
 def test_tokens_of_variables_count() -> None:
     """They are rendered into the prompt."""
-    assert validate(chat(variables={"a": "hello world"}), SETTINGS) == validate(chat(), SETTINGS) + 2
+    assert (
+        validate(chat(variables={"a": "hello world"}), SETTINGS, SHIPPED)
+        == validate(chat(), SETTINGS, SHIPPED) + 2
+    )

@@ -27,6 +27,7 @@ from agents.stores.journal_entries import (
     LostCall,
     ResultStored,
 )
+from streams.control.catalogue import LiveCatalogue
 from streams.errors import KafkaUnavailable, StoreUnavailable
 from streams.events import (
     CacheMissed,
@@ -37,8 +38,9 @@ from streams.events import (
     ReplyAddress,
     Usage,
 )
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.publisher import Emit, Position
+from tests.fakes.providers import clients_of
 
 NOW = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 
@@ -314,20 +316,22 @@ class Bench:
         self.journal = journal or FakeJournal()
         self.sink = sink or FakeSink()
         self.openai = openai if isinstance(openai, FakeProvider) else FakeProvider("openai", openai)
-        providers = {ProviderName.OPENAI: self.openai}
+        providers = {ProviderProtocol.OPENAI: self.openai}
         if anthropic is not None:
             self.anthropic = (
                 anthropic if isinstance(anthropic, FakeProvider) else FakeProvider("anthropic", anthropic)
             )
-            providers[ProviderName.ANTHROPIC] = self.anthropic
+            providers[ProviderProtocol.ANTHROPIC] = self.anthropic
         numbers = count(1)
+        self.models = LiveCatalogue()
         self.stage = LlmStage(
-            providers=providers,
+            providers=clients_of(providers),
             publisher=self.sink,
             guards=guards,
             settings=LlmSettings(**policy),
             ports=CallPorts(
                 journal=self.journal,
+                models=self.models,
                 clock=self.clock,
                 new_call_id=lambda: f"call-{next(numbers)}",
                 jitter=lambda: 0.5,

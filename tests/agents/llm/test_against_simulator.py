@@ -18,10 +18,11 @@ from agents.paid_calls.paid_request import CallPorts, Clock
 from agents.stage import Delivery, Record
 from agents.stores.journal import Journal
 from streams.events import Completed, OutcomeReached, Status
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.redis import connection
 from tests.agents.llm.fakes import FakeSink, missed
 from tests.agents.providers.simulated import Operator, provider_at, running_simulator
+from tests.fakes.providers import clients_of
 
 pytestmark = pytest.mark.integration
 
@@ -59,9 +60,9 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 @pytest.fixture
 async def stage(address: str, operator: Operator, redis: Redis) -> AsyncIterator[LlmStage]:
     del operator
-    providers = {name: provider_at(address, name) for name in ProviderName}
+    providers = {name: provider_at(address, name) for name in ProviderProtocol}
     yield LlmStage(
-        providers=providers,
+        providers=clients_of(providers),
         publisher=FakeSink(),
         guards=lambda _event: StreamingGuard(),
         settings=LlmSettings(

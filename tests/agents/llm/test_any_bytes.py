@@ -17,10 +17,10 @@ from agents.paid_calls.paid_request import CallPorts
 from agents.providers.provider import Answer
 from streams.codec import decode, encode
 from streams.events import Completed, OutcomeReached, Status
-from streams.model_catalogue import ProviderName
 from tests.agents.llm.any_bytes import Documented, Said, answers, documented
 from tests.agents.llm.fakes import FakeClock, FakeJournal, FakeSink, delivery, missed, never
 from tests.agents.providers.odd_servers import Bench, bench
+from tests.fakes.providers import clients_of
 
 MODELS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-20250514"}
 FINISHES = {"stop", "length", "tool_calls", "content_filter"}
@@ -47,7 +47,7 @@ async def outcome(servers: Bench, said: Said, *, stream: bool) -> tuple[Complete
     )
     sink = FakeSink()
     stage = LlmStage(
-        providers={ProviderName(name): provider for name, provider in servers.providers.items()},
+        providers=clients_of(servers.providers),
         publisher=sink,
         guards=lambda _event: StreamingGuard(),
         settings=LlmSettings(provider_tries=1),

@@ -35,6 +35,7 @@ from tests.agents.llm.fakes import (
     delivery,
     missed,
 )
+from tests.fakes.providers import clients_of
 
 CLAUDE = "claude-sonnet-4-20250514"
 
@@ -173,7 +174,7 @@ async def test_all_models_failing_gives_the_degraded_answer() -> None:
 async def test_an_installation_without_keys_answers_degraded() -> None:
     """No provider, no call, and still an answer."""
     bench = Bench([], None)
-    bench.stage._providers = {}
+    bench.stage._providers = clients_of({})
     event = await outcome(bench)
     assert event.status is Status.DEGRADED
     assert event.envelope.calls == ()
@@ -262,7 +263,7 @@ async def test_the_deadline_ends_retries_and_fallbacks() -> None:
         [ProviderTimeout("total", after_s=60)],
         before=lambda: setattr(bench.clock, "elapsed_s", 60.0),
     )
-    bench.stage.loop._kind.providers = {**bench.stage._providers, "openai": hang}
+    bench.stage.loop._kind.providers = clients_of({"openai": hang, "anthropic": bench.anthropic})
     event = await outcome(bench)
     assert event.error is not None
     assert event.error.code == "deadline_exceeded"
@@ -274,7 +275,7 @@ async def test_an_answer_that_comes_late_is_delivered() -> None:
     """It was paid for, and its sender can fetch it: the deadline is for work that is not begun."""
     bench = Bench()
     late = FakeProvider("openai", [answer("Paris")], before=lambda: setattr(bench.clock, "elapsed_s", 61.0))
-    bench.stage.loop._kind.providers = {"openai": late}
+    bench.stage.loop._kind.providers = clients_of({"openai": late})
     assert (await completed(bench)).completion.content == "Paris"
 
 
@@ -418,7 +419,7 @@ async def test_a_repeat_at_another_offset_is_dropped_while_the_first_runs() -> N
     provider = FakeProvider(
         "openai", [ServerFault("x"), answer()], before=lambda: task.append(asyncio.create_task(repeat()))
     )
-    bench.stage.loop._kind.providers = {"openai": provider}
+    bench.stage.loop._kind.providers = clients_of({"openai": provider})
     await completed(bench)
     await asyncio.gather(*task)
     assert repeats[0] == ()

@@ -10,8 +10,9 @@ from agents.llm.stage import LlmStage
 from agents.providers.faults import ProviderTimeout, ServerFault
 from agents.providers.provider import ProviderCall, ProviderEvent, TextDelta
 from streams.events import Completed, OutcomeReached, Status
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from tests.agents.llm.fakes import Bench, FakeClock, answer, delivery, missed
+from tests.fakes.providers import clients_of
 
 MODELS = ("claude-sonnet-4-20250514", "gpt-4o-mini")
 """What stands in for gpt-4o."""
@@ -52,8 +53,8 @@ class Slowness:
         self.clock = bench.clock
         self.stage: LlmStage = bench.stage
         self.provider = Slow(bench.clock, takes_s or {})
-        self.stage.loop._kind.providers = dict.fromkeys(ProviderName, self.provider)
-        self.stage._providers = dict.fromkeys(ProviderName, self.provider)
+        clients = clients_of(dict.fromkeys(ProviderProtocol, self.provider))
+        self.stage.loop._kind.providers = self.stage._providers = clients
         self.asked = 0
 
     async def ask(self, *, deadline_s: float, **request: object) -> Completed | OutcomeReached:

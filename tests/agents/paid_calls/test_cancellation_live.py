@@ -20,13 +20,14 @@ from agents.stage import Delivery, Record, Superseded
 from agents.stores.journal import Journal
 from agents.stores.journal_entries import Claimed
 from streams.events import LlmCall, OutcomeReached, ReplyAddress, Status
-from streams.model_catalogue import MODELS, ProviderName
+from streams.model_catalogue import MODELS, ProviderProtocol
 from streams.publisher import Emit
 from streams.redis import connection
 from streams.registry.registry import CancelAnswer, RequestRegistry
 from tests.agents.llm.fakes import FakeSink, missed
 from tests.agents.providers.simulated import MODELS as NAMES
 from tests.agents.providers.simulated import Operator, provider_at, running_simulator
+from tests.fakes.providers import clients_of
 
 pytestmark = pytest.mark.integration
 
@@ -71,11 +72,11 @@ Staged = Callable[..., LlmStage]
 async def staged(address: str, operator: Operator, redis: Redis) -> AsyncIterator[Staged]:
     """Makes stages with a policy of their own."""
     del operator
-    providers = {name: provider_at(address, name) for name in ProviderName}
+    providers = {name: provider_at(address, name) for name in ProviderProtocol}
 
     def make(**policy: Any) -> LlmStage:
         return LlmStage(
-            providers=providers,
+            providers=clients_of(providers),
             publisher=FakeSink(),
             guards=lambda _event: StreamingGuard(),
             settings=LlmSettings(**({"provider_tries": 1} | policy)),

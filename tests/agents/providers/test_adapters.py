@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agents.providers.adapters import CHAT, configured_embedders, configured_providers
-from streams.model_catalogue import ProviderName
+from agents.providers.adapters import CHAT, chat_clients, embedding_clients
+from streams.model_catalogue import ProviderProtocol
 from streams.settings import Settings
 
 _LOADED = """
@@ -15,7 +15,7 @@ import asyncio
 import sys
 
 import agents.bootstrap
-from agents.providers.adapters import configured_embedders, configured_providers
+from agents.providers.adapters import chat_clients, embedding_clients
 from agents.worker_ports import load_all
 from streams.settings import Settings
 
@@ -24,8 +24,9 @@ async def load():
         kafka_bootstrap="k:1", redis_url="redis://r", clickhouse_url="http://c", embeddings="off"
     )
     load_all(settings)
-    for provider in [*configured_providers(settings).values(), *configured_embedders(settings).values()]:
-        await provider.aclose()
+    for clients in (chat_clients(settings), embedding_clients(settings)):
+        assert set(clients)
+        await clients.aclose()
 
 asyncio.run(load())
 print(*sorted({"aiohttp", "anthropic", "httpx", "httpx2", "openai"} & set(sys.modules)))
@@ -44,29 +45,30 @@ def settings(**keys: str | None) -> Settings:
     ("keys", "expected"),
     [
         ({}, set()),
-        ({"openai_api_key": "sk-a"}, {ProviderName.OPENAI}),
-        ({"anthropic_api_key": "sk-b"}, {ProviderName.ANTHROPIC}),
+        ({"openai_api_key": "sk-a"}, {ProviderProtocol.OPENAI}),
+        ({"anthropic_api_key": "sk-b"}, {ProviderProtocol.ANTHROPIC}),
         (
             {"openai_api_key": "sk-a", "anthropic_api_key": "sk-b"},
-            {ProviderName.OPENAI, ProviderName.ANTHROPIC},
+            {ProviderProtocol.OPENAI, ProviderProtocol.ANTHROPIC},
         ),
     ],
 )
-async def test_there_is_a_client_for_each_key(keys: dict[str, str], expected: set[ProviderName]) -> None:
+async def test_there_is_a_client_for_each_key(keys: dict[str, str], expected: set[ProviderProtocol]) -> None:
     """A provider without a key is not there at all."""
-    providers = configured_providers(settings(**keys))
-    assert set(providers) == expected
-    for name, provider in providers.items():
-        assert type(provider) is CHAT[name]
-        await provider.aclose()
+    clients = chat_clients(settings(**keys))
+    assert set(clients) == expected
+    for name in expected:
+        async with clients.using(name) as provider:
+            assert type(provider) is CHAT[name]
+    await clients.aclose()
 
 
 async def test_embeddings_need_openais_key() -> None:
     """Anthropic has no embeddings."""
-    assert not configured_embedders(settings(anthropic_api_key="sk-b"))
-    providers = configured_embedders(settings(openai_api_key="sk-a"))
-    assert set(providers) == {ProviderName.OPENAI}
-    await providers[ProviderName.OPENAI].aclose()
+    assert not set(embedding_clients(settings(anthropic_api_key="sk-b")))
+    clients = embedding_clients(settings(openai_api_key="sk-a"))
+    assert set(clients) == {ProviderProtocol.OPENAI}
+    await clients.aclose()
 
 
 def test_a_worker_carries_no_sdk(tmp_path: Path) -> None:

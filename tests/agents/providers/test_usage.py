@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.paid_calls.call_booking import price
+from agents.paid_calls.call_booking import charge
 from agents.providers.answers.body import Value
 from agents.providers.answers.chat_api import Assembly
 from agents.providers.anthropic.assembly import AnthropicAssembly
@@ -16,6 +16,7 @@ from agents.providers.openai.chat import OpenAIAssembly
 from agents.providers.provider import ProviderCall, Timeouts
 from agents.providers.usage import ReportedUsage, asked_tier, count_output, plausible_usage
 from streams.events import Usage
+from streams.model_catalogue import MODELS
 
 SONNET = "claude-sonnet-4-20250514"
 TEXT = "one two three"
@@ -58,7 +59,7 @@ def completion(usage: object) -> Usage:
 
 
 def usd(usage: Usage) -> Decimal:
-    return price(usage, request_model=SONNET)
+    return charge(MODELS[SONNET], usage).cost_usd
 
 
 def test_what_is_written_to_the_cache_costs_more_than_what_is_sent() -> None:

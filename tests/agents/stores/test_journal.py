@@ -14,6 +14,7 @@ from agents.stores.journal_entries import (
     AlreadySent,
     BegunCall,
     Cancelled,
+    Charge,
     Claim,
     Claimed,
     Fenced,
@@ -81,7 +82,12 @@ async def claimed(
 
 def call(number: int = 1) -> BegunCall:
     return BegunCall(
-        call_id=f"call-{number}", provider="openai", model="gpt-4o", started_at=NOW, input_tokens=42
+        call_id=f"call-{number}",
+        provider="openai",
+        model="gpt-4o",
+        started_at=NOW,
+        input_tokens=42,
+        input_charge=Charge(cost_usd=Decimal("0.000105"), price_version="model:gpt-4o@3", long_context=False),
     )
 
 

@@ -14,6 +14,8 @@ from agents.stores.answer_cache import AnswerCache
 from agents.webhooks.intake import webhook_intake
 from agents.webhooks.queue import Lane, WebhookQueue
 from agents.worker_ports import Loaded, WorkerPorts
+from streams.control.catalogue import LiveCatalogue
+from streams.control.follower import ControlFollower
 from streams.publisher import Publisher
 from streams.redis import connection
 from streams.redis.memory import MemoryWatch
@@ -41,6 +43,8 @@ async def wire(redis: Redis, resources: AsyncExitStack, **given: Any) -> Collect
     metrics = CollectorRegistry()
     ports = WorkerPorts(
         settings=settings,
+        control=ControlFollower("127.0.0.1:1", client_id="test", timeout_s=1),
+        models=LiveCatalogue(),
         loaded=Loaded(),
         redis=redis,
         memory=MemoryWatch(redis),

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from analytics.reports.catalogue import Catalogue
-from analytics.reports.query import PRICES, STANDARD, Query, QueryParameter, UnknownQuery, WrongParameter
+from analytics.reports.query import STANDARD, Query, UnknownQuery, WrongParameter
+from streams.control.booked_prices import BookedPrices
 from streams.model_catalogue import PRICE_VERSION, PRICED_MODELS
+from tests.fakes.model_records import model as model_record
 
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 
@@ -154,18 +156,23 @@ def test_a_query_that_is_like_none(catalogue: Catalogue) -> None:
 
 
 def test_prices_are_those_of_this_headrace() -> None:
-    """Nobody can hand in other ones."""
-    parameter = QueryParameter(name="prices", type=PRICES, default="current", doc="")
-    rows = parameter.value("current", NOW)
-    assert rows == parameter.value(PRICE_VERSION, NOW)
-    assert {row[1:4]: row[4:] for row in rows} == {
-        (model.name, tier, long): msgspec.structs.astuple(model.rates(tier, long_context=bool(long)))
+    """The shipped ones, or all that calls may have been booked at; nobody can hand in other ones."""
+    split = Catalogue.load().get("cost_split")
+    shipped = {
+        (PRICE_VERSION, model.name, tier, long): msgspec.structs.astuple(
+            model.rates(tier, long_context=bool(long))
+        )
         for model in PRICED_MODELS.values()
         for tier in ("standard", *model.service_tiers)
         for long in ((0, 1) if model.long_context else (0,))
     }
-    with pytest.raises(WrongParameter, match=PRICE_VERSION):
-        parameter.value([("x", "gpt-4o", 0, 0, 0)], NOW)
+    assert {row[:4]: row[4:] for row in split.bind({}).parameters["prices"]} == shipped
+    prices = BookedPrices()
+    prices.learn(model_record("m", version=2))
+    rows = {row[:4]: row[4:] for row in split.bind({}, prices=prices).parameters["prices"]}
+    assert rows == shipped | {("model:m@2", "m", "standard", 0): (0,) * 6}
+    with pytest.raises(WrongParameter, match="current"):
+        split.bind({"prices": [("x", "gpt-4o", 0, 0, 0)]})
 
 
 def test_a_windows_end_may_lie_ahead(query: Query) -> None:

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from headrace.simulator.invoice import BilledAs, Invoice, InvoiceFileError, InvoiceItem
-from streams.model_catalogue import EMBEDDING_USD_PER_MILLION, ProviderName
+from streams.model_catalogue import EMBEDDING_MODELS, ProviderProtocol
 from tests.headrace.simulator.conftest import Operator
 
 _START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
@@ -20,7 +20,7 @@ _START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 def _item(usd: str, after_s: int = 0) -> InvoiceItem:
     return InvoiceItem(
         call_id="x",
-        provider=ProviderName.OPENAI,
+        provider=ProviderProtocol.OPENAI,
         model="m",
         at=_START + timedelta(seconds=after_s),
         input_tokens=1,
@@ -98,7 +98,7 @@ def test_embeddings_price(gpt: openai.OpenAI, operator: Operator) -> None:
     tokens = gpt.embeddings.create(
         model="text-embedding-3-large", input=["one two", "three"]
     ).usage.total_tokens
-    expected = tokens * EMBEDDING_USD_PER_MILLION["text-embedding-3-large"] / 1_000_000
+    expected = tokens * EMBEDDING_MODELS["text-embedding-3-large"].price.input_usd / 1_000_000
     assert Decimal(operator.billed()["usd"]) == expected
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ingest.batches import lines as batch_lines
 from ingest.batches.lines import DEFAULT_DEADLINE_MS, CheckedFile, LineRules, check_file
+from streams.control.catalogue import SHIPPED
 from streams.serving.api_keys import Caller
 from streams.serving.responses import ApiError
 from tests.ingest.fakes import MODEL, settings
@@ -31,7 +32,7 @@ def jsonl(*lines: Any) -> bytes:
 
 
 async def check(*lines: Any, tenant: str = "acme", **rules: Any) -> CheckedFile:
-    chosen = LineRules(settings=settings(), caller=CALLER, **rules)
+    chosen = LineRules(settings=settings(), catalogue=SHIPPED, caller=CALLER, **rules)
     return await check_file(jsonl(*lines), chosen, tenant=tenant)
 
 
@@ -58,7 +59,9 @@ async def test_lines_of_both_kinds_keep_their_order() -> None:
 async def test_what_surrounds_the_lines_does_not_matter() -> None:
     """A byte order mark, Windows line ends, and empty lines at the end."""
     data = b"\xef\xbb\xbf" + jsonl(line("a"), line("b")).replace(b"\n", b"\r\n") + b"\r\n\n"
-    file = await check_file(data, LineRules(settings=settings(), caller=CALLER), tenant="acme")
+    file = await check_file(
+        data, LineRules(settings=settings(), catalogue=SHIPPED, caller=CALLER), tenant="acme"
+    )
     assert [each.name.custom_id for each in file.lines()] == ["a", "b"]
 
 
@@ -77,7 +80,7 @@ async def test_the_header_names_the_user() -> None:
 
 async def test_a_key_of_a_user_speaks_for_nobody_else() -> None:
     """A line without a user is the key's user's; one that names another is refused."""
-    rules = LineRules(settings=settings(), caller=Caller("acme", "unlimited", user="ann"))
+    rules = LineRules(settings=settings(), catalogue=SHIPPED, caller=Caller("acme", "unlimited", user="ann"))
     (read,) = (await check_file(jsonl(line("a", CHAT)), rules, tenant="acme")).lines()
     assert read.request.user_id == "ann"
     with pytest.raises(ApiError, match="speaks for the user 'ann' only"):
@@ -88,7 +91,7 @@ async def test_files_that_ask_the_same_have_the_same_digest() -> None:
     """However they are written; another name, question, route, tenant or order makes another."""
     file, spaced = jsonl(line("a"), line("b")), json.dumps(line("a"), indent=None, separators=(" ,  ", ":  "))
     same = await check(spaced.replace(" ,", ","), line("b"))
-    rules = LineRules(settings=settings(), caller=CALLER)
+    rules = LineRules(settings=settings(), catalogue=SHIPPED, caller=CALLER)
     digest = (await check_file(file, rules, tenant="acme")).digest
     assert same.digest == digest
     others = [

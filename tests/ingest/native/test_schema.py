@@ -10,6 +10,7 @@ from ingest.native.schema import ChatBody, native_request
 from ingest.openai.chat_schema import DecodedCompletion, completion_request, decode_completion
 from ingest.submit.submission import check_request
 from streams.codec import decode, encode
+from streams.control.catalogue import SHIPPED
 from streams.errors import InvalidRequest
 from streams.events import ChatRequested, Message
 from streams.registry.registry import fingerprint
@@ -64,7 +65,7 @@ def test_every_field_of_a_native_body_is_one_of_the_event() -> None:
 def test_a_native_body_asks_one_thing(body: ChatBody, param: str) -> None:
     """Either a query, with or without a template, or messages."""
     with pytest.raises((ApiError, InvalidRequest)) as caught:
-        check_request(native_request(body), settings(max_tokens_per_request=100))
+        check_request(native_request(body), settings(max_tokens_per_request=100), SHIPPED)
     assert as_api_error(caught.value).error.param == param
 
 
@@ -151,6 +152,7 @@ def test_wrong_values_are_refused_with_their_place(fields: dict[str, Any], param
         check_request(
             ChatRequested(**{"user_id": "u", "messages": HELLO} | fields),
             settings(max_tokens_per_request=100),
+            SHIPPED,
         )
     assert (as_api_error(caught.value).status, as_api_error(caught.value).error.param) == (400, param)
 
@@ -158,7 +160,9 @@ def test_wrong_values_are_refused_with_their_place(fields: dict[str, Any], param
 def test_an_unknown_model_is_not_found() -> None:
     """With OpenAI's code, and the names of those that are known."""
     with pytest.raises((ApiError, InvalidRequest)) as caught:
-        check_request(ChatRequested(user_id="u", model="gpt-9"), settings(max_tokens_per_request=100))
+        check_request(
+            ChatRequested(user_id="u", model="gpt-9"), settings(max_tokens_per_request=100), SHIPPED
+        )
     assert (as_api_error(caught.value).status, as_api_error(caught.value).error.code) == (
         404,
         "model_not_found",
@@ -171,7 +175,7 @@ def test_parts_count_together() -> None:
     parts = [{"type": "text", "text": "x" * 20_000}] * 2
     event = _completion(messages=[{"role": "user", "content": parts}])
     with pytest.raises((ApiError, InvalidRequest)) as caught:
-        check_request(event, settings(max_tokens_per_request=100))
+        check_request(event, settings(max_tokens_per_request=100), SHIPPED)
     assert as_api_error(caught.value).error.param == "messages[0].content"
 
 
@@ -182,7 +186,9 @@ def test_deep_free_form_fields_are_refused() -> None:
         deep = {"a": deep}
     with pytest.raises((ApiError, InvalidRequest)) as caught:
         check_request(
-            ChatRequested(user_id="u", query="q", metadata=deep), settings(max_tokens_per_request=100)
+            ChatRequested(user_id="u", query="q", metadata=deep),
+            settings(max_tokens_per_request=100),
+            SHIPPED,
         )
     assert as_api_error(caught.value).error.param == "metadata"
 
@@ -202,9 +208,11 @@ def test_extra_parameters_are_let_through_by_name() -> None:
     sent = decode_completion(body, ["guided_json", "top_k"])
     event = completion_request(sent, user_header=None, stream=False, deadline_ms=None)
     assert event.params == {"guided_json": {}, "top_k": 5}
-    check_request(event, settings(max_tokens_per_request=100, extra_parameters=["guided_json", "top_k"]))
+    check_request(
+        event, settings(max_tokens_per_request=100, extra_parameters=["guided_json", "top_k"]), SHIPPED
+    )
     with pytest.raises((ApiError, InvalidRequest)) as caught:
-        check_request(event, settings(max_tokens_per_request=100))
+        check_request(event, settings(max_tokens_per_request=100), SHIPPED)
     assert as_api_error(caught.value).error.param == "guided_json"
     with pytest.raises((ApiError, InvalidRequest)) as caught:
         decode_completion(body, ["top_k"])

@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 
 from ingest.main import create_app
 from streams.model_catalogue import EMBEDDING_MODELS, MODELS, PRICED_MODELS
+from tests.fakes.model_records import model, provider, state_of
 from tests.ingest.fakes import KEY, Rig, rig
 
 CLAUDES = ["claude-sonnet-4-20250514", "claude-3-5-sonnet", "claude-3-opus"]
@@ -164,3 +165,17 @@ async def test_wrong_paging(client: httpx.AsyncClient, query: dict[str, Any], pa
     response = await client.get("/v1/models", params=query, headers={"anthropic-version": "2023-06-01"})
     body = response.json()
     assert (response.status_code, body["type"], body["error"]["param"]) == (400, "error", param)
+
+
+async def test_models_by_record() -> None:
+    """They are listed without their provider's key, which only workers have; an alias is found."""
+    services = rig().services
+    services.models.follow(state_of(provider(), model(aliases=("llama",))))
+    transport = httpx.ASGITransport(create_app(services))
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://ingest", headers=headers) as client:
+        listed = (await client.get("/v1/models")).json()["data"]
+        assert "llama3.2" in {each["id"] for each in listed}
+        found = (await client.get("/v1/models/llama")).json()
+        assert (found["id"], found["owned_by"]) == ("llama3.2", "ollama")
+        assert found["headrace"]["output_usd_per_million"] == 0

@@ -37,7 +37,7 @@ def test_a_right_one_is_read() -> None:
             {"sha256": "0" * 64, "tenant": "t", "tier": "f", "expires_at": "2026-12-01"},
             "expires_at",
         ),
-        ("prise", {}, "there is no kind 'prise'; there are: limit, key, issuer"),
+        ("prise", {}, "there is no kind 'prise'; there are: limit, key, issuer, provider, model"),
     ],
 )
 def test_a_wrong_one_is_refused_with_its_place(kind: str, spec: Any, told: str) -> None:

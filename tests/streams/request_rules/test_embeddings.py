@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from streams.control.catalogue import SHIPPED
 from streams.errors import InvalidRequest
 from streams.events import EmbeddingsRequested
 from streams.request_rules.embeddings import check_embeddings
@@ -20,7 +21,7 @@ def wanted(*inputs: str, **fields: Any) -> EmbeddingsRequested:
 
 def test_the_tokens_of_all_texts_are_counted() -> None:
     """As many as the tokenizer finds: one a word here."""
-    assert check_embeddings(wanted("hello", "hello hello", " hello hello hello"), SETTINGS) == 6
+    assert check_embeddings(wanted("hello", "hello hello", " hello hello hello"), SETTINGS, SHIPPED) == 6
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     """Naming the field and what it must be."""
     with pytest.raises(InvalidRequest) as caught:
-        check_embeddings(request_, SETTINGS)
+        check_embeddings(request_, SETTINGS, SHIPPED)
     assert (caught.value.code, caught.value.param) == (code, param)
     assert says in caught.value.message
 
@@ -55,4 +56,4 @@ def test_what_does_not_fit_is_refused(
 @pytest.mark.parametrize("dimensions", [None, 1, 1536])
 def test_vectors_may_be_shorter_than_the_models_own(dimensions: int | None) -> None:
     """Of a model that can shorten them."""
-    assert check_embeddings(wanted("hello", dimensions=dimensions), SETTINGS) == 1
+    assert check_embeddings(wanted("hello", dimensions=dimensions), SETTINGS, SHIPPED) == 1

@@ -13,7 +13,7 @@ from typing_extensions import is_typeddict
 
 from ingest.openai.embeddings import EmbeddingsBody
 from streams.events import ChatRequested, Message
-from streams.model_catalogue import ProviderName
+from streams.model_catalogue import ProviderProtocol
 from streams.request_rules.parameter_table import ANTHROPIC_PATHS, OPENAI_PATHS, PARAMETERS, Effect, Parameter
 from streams.request_rules.parameters import NAMES, passed_on, unsupported_parameter
 
@@ -129,8 +129,8 @@ def test_what_is_passed_on_is_in_the_table() -> None:
     assert set(OPENAI_PATHS) >= NAMES
 
 
-@pytest.mark.parametrize("provider", list(ProviderName))
-def test_a_parameter_is_sent_or_refused(provider: ProviderName) -> None:
+@pytest.mark.parametrize("provider", list(ProviderProtocol))
+def test_a_parameter_is_sent_or_refused(provider: ProviderProtocol) -> None:
     """A provider gets what its rule passes on; a hint may be left out; nothing else is."""
     given: dict[str, Any] = {
         "frequency_penalty": 0.5, "logit_bias": {"1": 2}, "parallel_tool_calls": False, "store": True,
@@ -141,7 +141,7 @@ def test_a_parameter_is_sent_or_refused(provider: ProviderName) -> None:
         refused = unsupported_parameter(ChatRequested(user_id="u", query="q", params={name: value}), provider)
         sent = passed_on({name: value}, provider)
         row = OPENAI_PATHS.get(name)
-        rule = row and (row.to_openai if provider is ProviderName.OPENAI else row.to_anthropic)
+        rule = row and (row.to_openai if provider is ProviderProtocol.OPENAI else row.to_anthropic)
         hint = rule is not None and rule.effect is Effect.NO_EFFECT
         assert (refused is not None) + (sent == {name: value}) + hint == 1 or rule is None, name
 
@@ -159,7 +159,7 @@ def test_a_parameter_is_sent_or_refused(provider: ProviderName) -> None:
 def test_anthropics_models_begin_and_end_with_the_user(roles: list[Any], param: str | None) -> None:
     """Instructions do not stand in the conversation."""
     messages = tuple(Message(role=role, content="x") for role in roles)
-    refused = unsupported_parameter(ChatRequested(user_id="u", messages=messages), ProviderName.ANTHROPIC)
+    refused = unsupported_parameter(ChatRequested(user_id="u", messages=messages), ProviderProtocol.ANTHROPIC)
     assert (refused and refused.param) == param
 
 

@@ -107,7 +107,7 @@ class _Maker:
         if usage is None:
             sent = dice.randrange(20, 3_000)
             cached = dice.randrange(sent)
-            kept = dice.randrange(sent - cached) if model.cache_write_times > 1 else 0
+            kept = dice.randrange(sent - cached) if model.price.cache_write_usd > model.price.input_usd else 0
             usage = Usage(
                 input_tokens=sent,
                 output_tokens=dice.randrange(1, 900),
@@ -119,7 +119,7 @@ class _Maker:
             )
         duration_us = dice.randrange(300_000, 4_000_000)
         known: dict[str, Any] = {
-            "provider": model.provider.value,
+            "provider": model.provider,
             "request_model": model.name,
             "response_model": f"{model.name}-x",
             "duration_us": duration_us,

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from redis.asyncio import Redis
 
 from agents.providers.provider import CALL_ID_HEADER
 from agents.stores.journal import Journal
-from agents.stores.journal_entries import BegunCall, Claimed
+from agents.stores.journal_entries import BegunCall, Charge, Claimed
 from analytics.clickhouse import ClickHouse
 from headrace.embedded.process import free_port
 from headrace.ops.audit.evidence import AuditWindow, ClickHouseEvidence
@@ -240,7 +241,14 @@ async def test_known_requests_and_open_calls_are_read_as_they_are_written(redis:
         now=AT - timedelta(minutes=1),
     )
     assert isinstance(claim, Claimed)
-    call = BegunCall(call_id="call", provider="openai", model="gpt-4o", started_at=AT, input_tokens=1)
+    call = BegunCall(
+        call_id="call",
+        provider="openai",
+        model="gpt-4o",
+        started_at=AT,
+        input_tokens=1,
+        input_charge=Charge(cost_usd=Decimal("0.0000025"), price_version="v", long_context=False),
+    )
     await journal.begin_call(claim.lease, call)
     unknown = [f"unknown-{number}" for number in range(600)]
     evidence = await read_redis(redis, [*unknown, running, begun])
