@@ -8,6 +8,13 @@ const KEYS = "key";
 const BLANK = {
   limit: { per_user: { requests_per_minute: 10 } },
   key: { tenant: "default", tier: "standard", scopes: ["chat", "read"] },
+  provider: { protocol: "openai", base_url: "its address", api_key_env: "" },
+  model: {
+    provider: "openai",
+    context_window_tokens: 128000,
+    max_output_tokens: 4096,
+    price: { input_usd_per_million: 0, output_usd_per_million: 0 },
+  },
   issuer: { url: "its address", audiences: ["headrace"], tenant: "default" },
 };
 
