@@ -11,7 +11,7 @@ from agents.providers.usage import asked_tier, estimate
 from agents.stores.journal_entries import BegunCall, Charge, LostCall
 from streams.control.catalogue import ModelCatalogue
 from streams.events import LlmCall, Usage
-from streams.model_catalogue import Model
+from streams.model_catalogue import PRICED_MODELS, Model
 
 C = TypeVar("C", bound=AnyCall)
 A = TypeVar("A", Answer, Embedded)
@@ -45,12 +45,15 @@ def lost_usage(input_tokens: int, service_tier: str) -> Usage:
 
 
 def orphaned_call(lost: LostCall) -> LlmCall:
-    """Return the booking of a call whose answer was lost with its worker, at the prices of its beginning."""
+    """Return the booking of a call whose answer was lost with its worker, at the prices of its beginning.
+
+    An earlier build had the shipped prices only.
+    """
     usage = lost_usage(lost.call.input_tokens, lost.call.service_tier)
     return _booking(
         lost.call,
         usage,
-        lost.call.input_charge,
+        lost.call.input_charge or charge(PRICED_MODELS[lost.call.model], usage),
         attempt=lost.number,
         duration_us=0,
         error="orphaned",

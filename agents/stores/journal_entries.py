@@ -35,7 +35,8 @@ class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
     """A provider call as it is known before it is made. `input_tokens` is our own count.
 
     `service_tier` is the one that is asked for. `input_charge` is what the input alone costs at the prices
-    of that moment: so the call is booked if its answer is lost, whatever prices hold by then.
+    of that moment: so the call is booked if its answer is lost, whatever prices hold by then. Calls that an
+    earlier build began have none.
     """
 
     call_id: str
@@ -44,7 +45,7 @@ class BegunCall(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     input_tokens: int
     service_tier: str = STANDARD_TIER
-    input_charge: Charge
+    input_charge: Charge | None = None
 
 
 class LostCall(msgspec.Struct, frozen=True, kw_only=True):

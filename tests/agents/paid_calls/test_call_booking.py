@@ -60,3 +60,14 @@ def test_a_lost_call_is_booked_at_the_prices_of_its_beginning() -> None:
         True,
     )
     assert (booked.attempt, booked.orphaned, booked.usage.estimated) == (3, True, True)
+
+
+def test_a_lost_call_of_an_earlier_build_is_booked_at_the_shipped_prices() -> None:
+    """Its entry in the journal says nothing of prices."""
+    entry = (
+        b'{"call_id":"c","provider":"openai","model":"gpt-4o",'
+        b'"started_at":"2026-11-30T09:00:00Z","input_tokens":1000}'
+    )
+    begun = msgspec.json.decode(entry, type=BegunCall)
+    booked = orphaned_call(LostCall(number=1, call=begun))
+    assert (booked.cost_usd, booked.price_version) == (Decimal("0.0025"), PRICE_VERSION)
