@@ -1,9 +1,9 @@
 -- title: Input, cached, cache-write and output cost
 -- group: cost
--- description: What the calls cost by kind of token, from the price table of this Headrace, at the service tier and
+-- description: What the calls cost by kind of token, from the prices of this Headrace and of all records, at the tier and
 --     the length of prompt that each was priced with. What was priced with another table, not by tokens, or
 --     rounded to a nano-dollar is in other_cost_usd, so that the five add up to cost_usd. Shadow calls are not in it.
--- parameter: prices Array(Tuple(String, String, String, UInt8, Decimal(18, 9), Decimal(18, 9), Decimal(18, 9), Decimal(18, 9), Decimal(18, 9), Decimal(18, 9))) = current | the price table; its version
+-- parameter: prices Array(Tuple(String, String, String, UInt8, Decimal(18, 9), Decimal(18, 9), Decimal(18, 9), Decimal(18, 9), Decimal(18, 9), Decimal(18, 9))) = current | the prices that calls were booked at
 -- column: model [name] | the model that was asked
 -- column: calls [calls] | to the model
 -- column: input_tokens [tokens] | sent, without those that came from the provider's cache or went into it
