@@ -130,6 +130,10 @@ class Model(ModelPrices, frozen=True, kw_only=True):
     context_window_tokens: int
     max_output_tokens: int
 
+    def named(self, answered: str) -> str:
+        """Return what a reply calls the model that has answered: a name of the provider's own is ours here."""
+        return self.name if answered == self.upstream_name else answered
+
     @property
     def longest_input_tokens(self) -> int:
         """The most tokens that one prompt can have."""

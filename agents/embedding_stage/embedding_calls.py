@@ -122,7 +122,7 @@ def conclude(request: EmbeddingRequest, ending: Ending[Embedded]) -> OutcomeReac
         case Answered(answer=embedded):
             completion = Completion(
                 content="",
-                model=embedded.model,
+                model=request.model.named(embedded.model),
                 finish_reason="",
                 usage=embedded.usage,
                 attempt=ending.attempt,

@@ -85,7 +85,7 @@ def _completed(request: ChatRequest, ending: Answered[Answer]) -> Completed:
         messages=request.event.messages,
         completion=Completion(
             content=answer.text,
-            model=answer.model,
+            model=ending.model.named(answer.model),
             finish_reason=answer.finish_reason,
             usage=answer.usage,
             attempt=ending.attempt,

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.acceptance.chat import STORY
 from tests.acceptance.conftest import System, headrace, unique, wait_for
 from tests.acceptance.test_resume import Replica, second_replica
 
@@ -78,7 +79,8 @@ def test_a_limit_holds_over_two_replicas(system: System, bases: list[str]) -> No
 def test_a_permit_ends_with_the_stream(system: System, bases: list[str]) -> None:
     """One at a time: refused on the other replica while a stream is read, also by a client that leaves."""
     key_id, headers = limited(system, bases, per_user={"concurrent_requests": 1})
-    system.behave(latency={"first_token_ms": 10, "ms_per_token": 50})
+    # Sixteen seconds: a busy machine must have asked meanwhile.
+    system.behave(latency={"first_token_ms": 10, "tokens_per_second": 10}, answers=[{"text": STORY * 2}])
     try:
         for leaves in (False, True):
             body = {"query": unique("Tell me a long story?"), "user_id": "ann", "stream": True}
