@@ -131,7 +131,7 @@ class Model(ModelPrices, frozen=True, kw_only=True):
     max_output_tokens: int
 
     def named(self, answered: str) -> str:
-        """Return what a reply calls the model that has answered: a name of the provider's own is ours here."""
+        """Return what replies call the model that has answered: its own name for it is ours here."""
         return self.name if answered == self.upstream_name else answered
 
     @property

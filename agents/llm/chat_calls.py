@@ -157,7 +157,7 @@ class ChatCalls:
             # The guard has ended the answer here. What was spent so far is billed.
             answer = Answer(
                 text=progress.text,
-                model=progress.model.named(progress.response_model),
+                model=progress.response_model,
                 finish_reason="content_filter",
                 usage=progress.spent(),
             )
