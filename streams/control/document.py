@@ -7,6 +7,7 @@
 A record that the file does not name stays as it is. One that is null is taken away.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import yaml
 
+from streams.control.known_prices import with_known_price
 from streams.control.specs import KINDS, SECTIONS, ControlId, InvalidControl, read_spec
 
 #: Larger files are a mistake: a thousand models take 300 kB.
@@ -22,7 +24,7 @@ MAX_BYTES = 4 * 1024 * 1024
 
 def read_document(
     text: str | bytes, *, name: str = "headrace.yaml"
-) -> dict[ControlId, dict[str, Any] | None]:
+) -> dict[ControlId, Mapping[str, Any] | None]:
     """Return what a file says, checked, by record. Raises `InvalidControl`: the message says where."""
     if len(text) > MAX_BYTES:
         raise InvalidControl(f"{name} is larger than {MAX_BYTES:,} bytes")
@@ -32,7 +34,7 @@ def read_document(
         raise InvalidControl(f"{name} is no YAML: {' '.join(str(fault).split())}") from fault
     if not isinstance(sections, dict):
         raise InvalidControl(f"{name} must have sections such as `{next(iter(SECTIONS))}:`")
-    found: dict[ControlId, dict[str, Any] | None] = {}
+    found: dict[ControlId, Mapping[str, Any] | None] = {}
     for section, records in sections.items():
         if section not in SECTIONS:
             raise InvalidControl(
@@ -42,15 +44,16 @@ def read_document(
         if not isinstance(records, dict | None):
             raise InvalidControl(f"{name}: {section} must be names, each with what it says", param=section)
         for record, spec in (records or {}).items():
-            kind = SECTIONS[section]
-            if spec is not None:
-                read_spec(kind, str(record), spec)
-            found[ControlId(kind, str(record))] = spec
+            of = ControlId(SECTIONS[section], str(record))
+            said = with_known_price(of, spec)
+            if said is not None:
+                read_spec(of.kind, of.name, said)
+            found[of] = said
     return found
 
 
 @cache
-def shipped_records() -> dict[ControlId, dict[str, Any]]:
+def shipped_records() -> dict[ControlId, Mapping[str, Any]]:
     """Return what holds without any control record."""
     text = files("streams.control").joinpath("shipped.yaml").read_text("utf-8")
     return {of: spec for of, spec in read_document(text, name="shipped.yaml").items() if spec is not None}
@@ -60,6 +63,7 @@ def document_schema() -> dict[str, Any]:
     """Return the JSON Schema of `headrace.yaml`, for editors."""
     forms = [form for _, form in KINDS.values()]
     schemas, components = msgspec.json.schema_components(forms, ref_template="#/$defs/{name}")
+    components["ModelSpec"]["required"].remove("price")  # `with_known_price` adds it
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "headrace.yaml",

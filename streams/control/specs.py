@@ -209,8 +209,8 @@ class EmbeddingSpec(Spec, frozen=True, kw_only=True):
 class ModelSpec(Spec, frozen=True, kw_only=True):
     """A model, which requests name by the record's name or an alias; it replaces a shipped one of that name.
 
-    The price must be stated; 0 is a price. With `embedding` the model makes embeddings and cannot chat, and
-    `context_window_tokens` is the length of one text.
+    The price must be stated, unless `known_prices` has it; 0 is a price. With `embedding` the model makes
+    embeddings and cannot chat, and `context_window_tokens` is the length of one text.
     """
 
     provider: Name

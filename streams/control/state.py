@@ -76,7 +76,7 @@ class ControlState:
         records = dict(self.records)
         specs = {form: dict(said) for form, said in self._specs.items()}
         for of, record in changes:
-            spec = None if record is None else record.spec
+            spec: Mapping[str, Any] | None = None if record is None else record.spec
             if record is not None and spec is not None:
                 records[of] = record
             else:

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 
 from streams.codec import encode, event_headers
 from streams.control.follower import PARTITION
+from streams.control.known_prices import with_known_price
 from streams.control.specs import ControlId, InvalidControl, read_spec
 from streams.control.state import ControlState, history_key, read_key
 from streams.errors import KafkaUnavailable
@@ -82,6 +83,7 @@ class ControlWriter:
 
         Raises `InvalidControl` for a wrong record, and writes nothing then, or with `dry_run`.
         """
+        changes = {of: with_known_price(of, spec) for of, spec in changes.items()}
         for of, spec in changes.items():
             if spec is not None:
                 read_spec(of.kind, of.name, spec)
