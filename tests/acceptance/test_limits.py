@@ -1,7 +1,6 @@
 """Rate limits in the running system: over two replicas, for whole answers and for streams."""
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +77,7 @@ def test_a_limit_holds_over_two_replicas(system: System, bases: list[str]) -> No
 def test_a_permit_ends_with_the_stream(system: System, bases: list[str]) -> None:
     """One at a time: refused on the other replica while a stream is read, also by a client that leaves."""
     key_id, headers = limited(system, bases, per_user={"concurrent_requests": 1})
-    system.behave(latency={"first_token_ms": 10, "ms_per_token": 50})
+    system.behave(latency={"first_token_ms": 10, "tokens_per_second": 15})
     try:
         for leaves in (False, True):
             body = {"query": unique("Tell me a long story?"), "user_id": "ann", "stream": True}
@@ -103,8 +102,6 @@ def test_a_changed_limit_is_live(system: System, bases: list[str]) -> None:
     """On every replica, for the next request."""
     _, headers = limited(system, bases, per_key={"requests_per_minute": 1})
     assert [ask(base, headers).status_code for base in bases] == [200, 429]
-    began = time.monotonic()
     more = json.dumps({"per_key": {"requests_per_minute": 50}})
     headrace("control", "set", "limit", TIER, more, data_dir=system.data_dir)
     assert wait_for(lambda: all(ask(base, headers).status_code == 200 for base in bases), 30)
-    assert time.monotonic() - began < 30
