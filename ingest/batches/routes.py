@@ -57,7 +57,7 @@ class ResultsFile(TimedStream):
     media_type = "application/jsonl"
 
 
-@router.post("/v1/batches", status_code=202, openapi_extra=_LINES, responses=errors(409))
+@router.post("/v1/batches", status_code=202, openapi_extra=_LINES, responses=errors(409, 429))
 async def submit(request: Request, caller: SenderDep, services: ServicesDep) -> Response:
     """Accept a file of requests: all of them, or none if a line is wrong."""
     headers = request.headers

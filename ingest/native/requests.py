@@ -53,7 +53,7 @@ WaitS = Annotated[
 ]
 _SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "It was answered before: its reply"},
-    **errors(404, 409),
+    **errors(404, 409, 429),
 }
 #: How often the registry is asked for a reply that should pass this replica, in seconds: what was sent while
 #: this process was starting did not.

@@ -22,9 +22,12 @@ from ingest.submit.identification import SdkCall
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header
 from streams.control.follower import ControlFollower
+from streams.control.specs import ControlId
+from streams.control.state import ControlState
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
     ChatRequested,
+    ControlRecord,
     Delta,
     EmbeddingsRequested,
     ErrorInfo,
@@ -552,3 +555,11 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
         clock=lambda: FEEDBACK_AT,
     )
     return Rig(services, pipeline, registry, loop, down, history, batches, stored, memory, limiter)
+
+
+def limited(wired: Rig, **limits: dict[str, int]) -> None:
+    """Give the tier of the tenant acme these limits, as a control record does."""
+    record = ControlRecord(
+        kind="limit", name="enterprise", version=1, spec=limits, author="ops", reason="", at=FEEDBACK_AT
+    )
+    wired.services.control.state = ControlState({ControlId("limit", "enterprise"): record})

@@ -14,7 +14,7 @@ from ingest.main import create_app
 from streams.events import Status
 from streams.serving.fastapi_errors import Document
 from tests.ingest.batches.test_lines import jsonl, line
-from tests.ingest.fakes import ADMIN_KEY, KEY, MODEL, Entry, Rig, answered, failed, rig
+from tests.ingest.fakes import ADMIN_KEY, KEY, MODEL, Entry, Rig, answered, failed, limited, rig
 
 MESSAGES = [{"role": "user", "content": "capital of France?"}]
 COMPLETION: dict[str, Any] = {"model": MODEL, "messages": MESSAGES}
@@ -117,6 +117,15 @@ async def _failed(operation: Operation, kind: str, code: str) -> httpx.Response:
         return await send(client, operation)
 
 
+async def _over_a_limit(operation: Operation) -> httpx.Response:
+    wired = rig()
+    limited(wired, per_tenant={"requests_per_minute": 1})
+    async with asked(wired, operation) as client:
+        if not is_admins(operation):
+            await client.post("/v1/requests", json=NATIVE)
+        return await send(client, operation)
+
+
 async def _again_with_another_body(operation: Operation) -> httpx.Response:
     wired = rig()
     again = {"headers": {"Idempotency-Key": "order-7"}}
@@ -153,6 +162,7 @@ async def _bring_about(operation: Operation) -> list[httpx.Response]:
         await _too_large(operation),
         await _compressed_otherwise(operation),
         await _not_there(operation),
+        await _over_a_limit(operation),
         await _again_with_another_body(operation),
         await _in_the_wrong_state(operation),
     ]

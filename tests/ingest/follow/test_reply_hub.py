@@ -57,6 +57,16 @@ def test_deltas_wait_for_a_request_that_was_only_submitted() -> None:
         assert listener.answer.so_far.text == "a"
 
 
+def test_whoever_waits_for_the_end_of_a_request_hears_of_it_once() -> None:
+    """Of one that was only submitted, and has no listener."""
+    hub, ended = ReplyHub(max_listeners=4), []
+    hub.track("r").on_reply = ended.append
+    hub.on_reply(answered("other"), b"1")
+    hub.on_reply(answered("r"), b"1")
+    hub.on_reply(answered("r", repeat=True), b"2")
+    assert ended == [answered("r")]
+
+
 def test_records_of_strangers_are_not_expected() -> None:
     """They need not even be decoded."""
     hub = ReplyHub(max_listeners=4)

@@ -11,10 +11,8 @@ import openai
 import pytest
 
 from ingest.main import create_app
-from streams.control.specs import ControlId
-from streams.control.state import ControlState
-from streams.events import ControlRecord, Delta, Usage
-from tests.ingest.fakes import FEEDBACK_AT, KEY, Rig, answered, failed, rig
+from streams.events import Delta, Usage
+from tests.ingest.fakes import KEY, Rig, answered, failed, limited, rig
 from tests.ingest.submit.test_client_disconnects import CHAT, COMPLETIONS, STREAM, asked, until
 
 NATIVE = {"user_id": "ada", "query": "capital of France?"}
@@ -28,14 +26,6 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1/messages": ANTHROPIC,
     "/v1/embeddings": {"model": "text-embedding-3-small", "input": "canal"},
 }
-
-
-def limited(wired: Rig, **limits: dict[str, int]) -> None:
-    """Give the tier of the tenant acme these limits, as a control record does."""
-    record = ControlRecord(
-        kind="limit", name="enterprise", version=1, spec=limits, author="ops", reason="", at=FEEDBACK_AT
-    )
-    wired.services.control.state = ControlState({ControlId("limit", "enterprise"): record})
 
 
 def one_at_a_time(wired: Rig) -> None:

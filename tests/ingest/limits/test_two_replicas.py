@@ -12,8 +12,8 @@ from ingest.limits.admission import RequestLimits
 from ingest.main import create_app
 from streams.limits.limiter import RateLimiter
 from streams.redis import connection
-from tests.ingest.fakes import KEY, answered, rig
-from tests.ingest.limits.test_admission import NATIVE, limited
+from tests.ingest.fakes import KEY, answered, limited, rig
+from tests.ingest.limits.test_admission import NATIVE
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
@@ -300,6 +300,10 @@ def in_window(log: Sequence[Step], now: int, window_us: int) -> int:
     return sum(amount for at, amount in log if now - window_us < at <= now)
 
 
+@example(steps=[(1, 1), (MINUTE_US - 1, 1)], limit=1, fine=True)
+@example(steps=[(1, 1), (MINUTE_US - 1, 1)], limit=1, fine=False)
+@example(steps=[(1, 1), (MINUTE_US, 1)], limit=1, fine=True)
+@example(steps=[(1, 1), (MINUTE_US + STEP_US, 1)], limit=1, fine=False)
 @given(steps=_STEPS, limit=st.integers(1, 12), fine=st.booleans())
 async def test_no_window_exceeds_the_limit(
     redis_url: str, steps: list[Step], limit: int, *, fine: bool

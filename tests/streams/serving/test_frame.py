@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
 
 from streams.serving.api_keys import PresentedKey, required
@@ -36,6 +36,11 @@ def application() -> FastAPI:
     @app.get("/key")
     async def key(presented: PresentedKey) -> str:
         return required(presented)
+
+    @app.get("/counted")
+    async def counted(request: Request) -> None:
+        request.state.response_headers = {"x-ratelimit-limit-requests": "5"}
+        raise unavailable("it is away", retry_after_s=3)
 
     answer_faults(app, described_at="/here")
     answer_wrong_parameters(app)
@@ -72,6 +77,13 @@ async def test_an_api_error_is_its_status_with_its_headers() -> None:
     assert (response.status_code, error_of(response)["message"]) == (503, "it is away")
     assert response.headers["Retry-After"] == "3"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_headers_of_the_request_are_on_its_response() -> None:
+    """Also where that is an error."""
+    response = await get("/counted")
+    assert response.status_code == 503
+    assert response.headers["x-ratelimit-limit-requests"] == "5"
 
 
 @pytest.mark.parametrize(
