@@ -10,6 +10,7 @@ request and nothing else. Nothing is stored for it, so every replica takes what 
 
 import hashlib
 import hmac
+import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import msgspec
 from fastapi import Depends, Query, Request
 
 from streams.events import ErrorInfo
+from streams.kafka.record_auth import key_of_redis
 from streams.serving.api_keys import Caller, PresentedKey
 from streams.serving.callers import Callers
 from streams.serving.responses import ApiError
@@ -29,6 +31,7 @@ _PURPOSE = b"headrace stream token 1"
 #: Memory-hard (16 MiB, some 50 ms), so that nobody guesses short API keys from a token, offline.
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 1
 _MAX_TOKEN_CHARS = 2_048
+_RANDOM_BYTES = 32
 
 
 class StreamToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,14 +61,14 @@ class StreamTokens:
     def of(cls, settings: Settings, callers: Callers) -> Self:
         """Return the tokens of this installation, for tenants for whom anybody may call.
 
-        Without a secret of their own, the tokens are signed with one that is derived from the API keys of
-        the settings: a change of these ends them all.
+        Without a secret of their own, the tokens are signed with one that is derived from the installation's
+        other secrets: a change of these ends them all. Where there is none, this process makes one.
         """
         given = settings.stream_token_secret
         if given:
             secret = given.get_secret_value().encode()
         else:
-            material = msgspec.json.encode(sorted(settings.keys))
+            material = _secrets_of(settings)
             secret = hashlib.scrypt(material, salt=_PURPOSE, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
         return cls(secret, has_tenant=callers.has_tenant, ttl_s=settings.stream_token_ttl_s)
 
@@ -99,6 +102,14 @@ class StreamTokens:
         name = request_id.encode("utf-8", "surrogateescape")
         signature = hmac.digest(self._key, len(name).to_bytes(4, "big") + name + payload, "sha256")
         return f"{_base64url(payload)}.{_base64url(signature)}"
+
+
+def _secrets_of(settings: Settings) -> bytes:
+    """Return what only this installation knows: its API keys, and what signs its records."""
+    signing = [key.get_secret_value() for key in settings.record_keys]
+    shared = key_of_redis(settings.redis_url)
+    known = [*sorted(settings.keys), *signing, *([shared.hex()] if shared else [])]
+    return msgspec.json.encode(known) if known else secrets.token_bytes(_RANDOM_BYTES)
 
 
 def _base64url(data: bytes) -> str:

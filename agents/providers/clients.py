@@ -93,10 +93,10 @@ class ProviderClients(Generic[P]):
         specs = dict(state.specs(ProviderSpec))
         if specs == self._specs or self._is_closed:
             return
-        self._specs = specs
         said = {name: self._endpoint(name, spec) for name, spec in specs.items()}
         wanted = {**self._shipped, **said}
         self._renew({name: endpoint for name, endpoint in wanted.items() if endpoint is not None})
+        self._specs = specs
 
     @asynccontextmanager
     async def using(self, name: str) -> AsyncGenerator[P]:

@@ -42,6 +42,7 @@ async def _authenticate(request: Request, presented: PresentedKey) -> TenantScop
         request.state.tenant = _ADMIN
         return TenantScope(None)
     caller.check_scope("read")
+    caller.check_whole_tenant()
     request.state.tenant = caller.tenant
     return TenantScope(caller.tenant)
 

@@ -169,6 +169,13 @@ def rollback(
     )
 
 
+@records.command("sign-again", epilog="Example: headrace control sign-again")
+def sign_again(data_dir: console.DataDir = console.DEFAULT_DATA_DIR) -> None:
+    """Sign every version with the first of HEADRACE_RECORD_KEYS, before an old key is taken away."""
+    versions = with_writer(data_dir, lambda it: it.sign_again())
+    console.progress(f"{versions} versions are signed with the present key")
+
+
 @records.command(epilog="Example: headrace control schema > headrace.schema.json")
 def schema() -> None:
     """Print the JSON Schema of headrace.yaml, for editors."""

@@ -86,12 +86,17 @@ def rotate(
     _, key = new_key()
 
     async def replace(writer: ControlWriter) -> None:
-        spec = (await writer.state()).specs(KeySpec).get(key_id)
+        of, state = ControlId(_KIND, key_id), await writer.state()
+        spec = state.specs(KeySpec).get(key_id)
         if spec is None:
             raise HeadraceError(f"there is no key {key_id}: `headrace keys list` shows them")
         new = msgspec.structs.replace(spec, sha256=digest_of_key(key))
-        changes = {ControlId(_KIND, key_id): msgspec.to_builtins(new)}
-        await writer.change(changes, author=author(by), reason=reason or "rotated")
+        await writer.change(
+            {of: msgspec.to_builtins(new)},
+            author=author(by),
+            reason=reason or "rotated",
+            expected={of: state.records[of].version},
+        )
 
     with_writer(data_dir, replace)
     _show(key_id, key, as_json=as_json)

@@ -1,5 +1,6 @@
 """Routes that change Headrace while it runs: control records, and API keys. They need the scope `admin`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -26,10 +27,11 @@ Reason = Annotated[str, Meta(max_length=1_000)]
 
 
 class ChangeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a record is to say."""
+    """What a record is to say, and which version that replaces (0: none): another one is a 400."""
 
     spec: dict[str, Any]
     reason: Reason = ""
+    version: Annotated[int, Meta(ge=0)] | None = None
 
 
 class ReasonBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,11 +67,11 @@ async def get_record(admin: AdminDep, services: ServicesDep, kind: str, name: st
     del admin
     of = ControlId(kind, name)
     async with services.open_control() as writer:
-        versions = await writer.history(of)
-    if not versions:
+        versions, state = await writer.history(of), await writer.state()
+    holds = [each for each in state.listed() if (each["kind"], each["name"]) == (kind, name)]
+    if not versions and not holds:
         raise not_found(f"there is no record {of}", code="record_not_found", param="name")
-    holds = versions[-1] if versions[-1].spec is not None else None
-    return JsonResponse({"record": holds, "history": versions})
+    return JsonResponse({"record": holds[0] if holds else None, "history": versions})
 
 
 @router.put("/control/{kind}/{name:path}", openapi_extra=body_of(ChangeBody))
@@ -78,7 +80,9 @@ async def set_record(
 ) -> Response:
     """Set a record. It is live in every process within two seconds."""
     body = decode_body(await read_body(request, max_bytes=_MAX_BODY_BYTES), ChangeBody)
-    return await _changed(services, {ControlId(kind, name): body.spec}, admin, body.reason)
+    of = ControlId(kind, name)
+    expected = {} if body.version is None else {of: body.version}
+    return await _changed(services, {of: body.spec}, admin, body.reason, expected)
 
 
 @router.delete("/control/{kind}/{name:path}")
@@ -120,11 +124,17 @@ async def create_key(request: Request, admin: AdminDep, services: ServicesDep) -
     return JsonResponse({"id": key_id, "key": key}, status_code=201, headers={"Cache-Control": "no-store"})
 
 
-async def _changed(services: Services, changes: Changes, admin: Caller, reason: str) -> Response:
+async def _changed(
+    services: Services,
+    changes: Changes,
+    admin: Caller,
+    reason: str,
+    expected: Mapping[ControlId, int] | None = None,
+) -> Response:
     async with services.open_control() as writer:
-        new = await writer.change(changes, author=_author(admin), reason=reason)
+        new = await writer.change(changes, author=_author(admin), reason=reason, expected=expected)
     return JsonResponse({"changed": new})
 
 
 def _author(admin: Caller) -> str:
-    return admin.key or "HEADRACE_ADMIN_KEY"
+    return admin.key or (f"{admin.tenant}/{admin.user}" if admin.user else "HEADRACE_ADMIN_KEY")

@@ -58,12 +58,14 @@ async def ready(services: ServicesDep) -> Response:
 @router.get("/v1/costs", tags=["costs"])
 async def costs(caller: ReaderDep, services: ServicesDep) -> Response:
     """Return totals, averages, cost by model and the ten users who cost most."""
+    caller.check_whole_tenant()
     return JsonResponse(await services.spend.costs(caller.tenant))
 
 
 @router.get("/v1/cache/stats", tags=["cache"])
 async def cache_stats(caller: ReaderDep, services: ServicesDep) -> Response:
     """Return hits, misses and the hit rate of the caller's tenant."""
+    caller.check_whole_tenant()
     return JsonResponse(await services.spend.cache_stats(caller.tenant))
 
 

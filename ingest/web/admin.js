@@ -145,7 +145,11 @@ class Page {
       }
     } else {
       const kind = this.edited?.kind ?? this.kind;
-      const changed = await this.ask("edit-error", "PUT", address("control", kind, BY_ID("name").value), { spec, reason });
+      const changed = await this.ask("edit-error", "PUT", address("control", kind, BY_ID("name").value), {
+        spec,
+        reason,
+        version: this.edited?.version ?? 0,
+      });
       if (changed) BY_ID("edit-dialog").close();
     }
     BY_ID("save").disabled = false;

@@ -86,7 +86,8 @@ class ModelCatalogue(msgspec.Struct, frozen=True, kw_only=True):
             return asked
         known = chain(self.chat.values(), self.embedding.values())
         same = (each for each in known if each.provider == asked.provider)
-        return next((each for each in same if each.upstream_name == answered), asked)
+        named = (each for each in same if each.upstream_name == answered)
+        return min(named, key=lambda each: each.name, default=asked)
 
 
 SHIPPED = ModelCatalogue(

@@ -13,13 +13,25 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-from msgspec import yaml
+import yaml
 
 from streams.control.known_prices import with_known_price
 from streams.control.specs import KINDS, SECTIONS, ControlId, InvalidControl, read_spec
 
 #: Larger files are a mistake: a thousand models take 300 kB.
 MAX_BYTES = 4 * 1024 * 1024
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Reads YAML, and refuses a name that is there twice: the last one would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        """Return the mapping."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            place = f"line {node.start_mark.line + 1}"
+            raise yaml.constructor.ConstructorError(f"{min(twice)!r} is there twice, below {place}")
+        return super().construct_mapping(node, deep)
 
 
 def read_document(
@@ -29,8 +41,8 @@ def read_document(
     if len(text) > MAX_BYTES:
         raise InvalidControl(f"{name} is larger than {MAX_BYTES:,} bytes")
     try:
-        sections = yaml.decode(text) or {}
-    except msgspec.DecodeError as fault:
+        sections = yaml.load(text, _StrictLoader) or {}  # noqa: S506  # it is a safe one
+    except yaml.YAMLError as fault:
         raise InvalidControl(f"{name} is no YAML: {' '.join(str(fault).split())}") from fault
     if not isinstance(sections, dict):
         raise InvalidControl(f"{name} must have sections such as `{next(iter(SECTIONS))}:`")

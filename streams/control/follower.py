@@ -14,13 +14,13 @@ from typing import Self
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.control.specs import ControlId, InvalidControl
-from streams.control.state import ControlState, read_key
+from streams.control.records import id_of, is_readable, read_version
+from streams.control.specs import ControlId
+from streams.control.state import ControlState
 from streams.errors import KafkaUnavailable
 from streams.events import ControlRecord
 from streams.kafka.groupless_consumer import BROKER_FAULTS, GrouplessConsumer
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
-from streams.redelivery import own_event
 from streams.tasks import cancel_and_wait
 from streams.topics import CONTROL
 
@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 #: All control records are on one partition, so that their order is one.
 PARTITION = TopicPartition(CONTROL.name, 0)
 _POLL_MS = 1_000
+#: Read at once, so that the process does other work between.
+_MOST_RECORDS = 1_000
 
 
 class ControlFollower:
@@ -42,11 +44,16 @@ class ControlFollower:
     ) -> None:
         self.state = ControlState()
         self._kafka = GrouplessConsumer(
-            bootstrap, client_id=f"{client_id}-control", timeout_s=timeout_s, committed_only=True
+            bootstrap,
+            client_id=f"{client_id}-control",
+            timeout_s=timeout_s,
+            committed_only=True,
+            auto_offset_reset="earliest",
         )
         self._auth = auth
         self._timeout_s = timeout_s
         self._position = 0
+        self._newest: dict[ControlId, int] = {}
         self._listeners: list[Callable[[ControlState], None]] = []
         self._history_listeners: list[Callable[[ControlRecord], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -57,7 +64,10 @@ class ControlFollower:
         listener(self.state)
 
     def subscribe_history(self, listener: Callable[[ControlRecord], None]) -> None:
-        """Call `listener` with each version of each record that is read from now on, the old ones too."""
+        """Call `listener` with each version of each record that is read from now on, with the old ones.
+
+        It may come twice.
+        """
         self._history_listeners.append(listener)
 
     async def __aenter__(self) -> Self:
@@ -98,38 +108,36 @@ class ControlFollower:
     async def _read(self) -> bool:
         client = await self._kafka.connect()
         self._take_up()
-        found = await client.getmany(PARTITION, timeout_ms=_POLL_MS)
-        self._position = await client.position(PARTITION)
-        if records := found.get(PARTITION):
-            self._learn(records)
+        found = await client.getmany(PARTITION, timeout_ms=_POLL_MS, max_records=_MOST_RECORDS)
+        position = await client.position(PARTITION)
+        if position < self._position:
+            log.warning("control.begins_anew", reason="the topic is not the one that was read before")
+            self._newest, self.state = {}, ControlState()
+        self._learn(found.get(PARTITION, ()))
+        self._position = position
         return True
 
     def _learn(self, records: Iterable[ConsumerRecord]) -> None:
-        before = self.state
+        changes = []
         for record in records:
-            of, version = read_key(record.key)
-            if version is not None and not self._history_listeners:
+            event = read_version(record, self._auth)
+            if event is None or event.version < self._newest.get(id_of(event), 0):
                 continue
+            for tell in self._history_listeners:
+                tell(event)
+            if event.version == self._newest.get(id_of(event)):
+                continue
+            self._newest[id_of(event)] = event.version
+            if is_readable(event):
+                changes.append((id_of(event), event))
+            else:
+                log.warning("control.refused", record=str(id_of(event)), version=event.version)
+        if not changes:
+            return
+        self.state = self.state.learned(changes)
+        log.info("control.changed", records=len(self.state.records))
+        for listener in self._listeners:
             try:
-                event = self._event(record)
-                if version is None:
-                    self.state = self.state.learned([(of, event)])
-                elif event is not None and event.version == version:
-                    for tell in self._history_listeners:
-                        tell(event)
-            except (InvalidControl, LookupError) as fault:
-                log.warning("control.refused", record=str(of), error=str(fault))
-                continue
-        if self.state is not before:
-            log.info("control.changed", records=len(self.state.records))
-            for listener in self._listeners:
                 listener(self.state)
-
-    def _event(self, record: ConsumerRecord) -> ControlRecord | None:
-        """Return the event of a record, None of a tombstone; `LookupError` where it is not to be believed."""
-        if record.value is None and self._auth.wrote(record):
-            return None
-        event = own_event(record, ControlRecord, self._auth, reader="control")
-        if event is None or ControlId(event.kind, event.name) != read_key(record.key)[0]:
-            raise LookupError("not written by Headrace, or under the key of another record")
-        return event
+            except Exception:  # the others must learn of it
+                log.exception("control.listener_failed")

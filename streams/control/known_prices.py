@@ -40,11 +40,18 @@ def with_known_price(of: ControlId, spec: Mapping[str, Any] | None) -> Mapping[s
 def _price(of: ControlId, provider: str, model: str) -> dict[str, Any]:
     # A million and a half bytes of data, which no process but the one that writes the record needs.
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415
+    from genai_prices.types import TimeOfDateConstraint  # noqa: PLC0415
 
+    unknown = _unknown(of, f"genai-prices knows no price of {model!r} at a provider {provider!r}")
     try:
-        _, found = get_snapshot().find_provider_model(model, None, provider, None)
+        server, found = get_snapshot().find_provider_model(model, None, provider, None)
     except LookupError:
-        raise _unknown(of, f"genai-prices knows no price of {model!r} at a provider {provider!r}") from None
+        raise unknown from None
+    if server.id != provider:  # it finds providers that are named alike
+        raise unknown
+    prices = found.prices if isinstance(found.prices, list) else []
+    if any(isinstance(each.constraint, TimeOfDateConstraint) for each in prices):
+        raise _unknown(of, f"the price of {model!r} depends on the time of day")
     said = {
         name: rate
         for name, rate in vars(found.get_prices(datetime.now(UTC))).items()

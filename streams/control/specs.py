@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from streams.errors import InputError
 from streams.events.requests import Name
-from streams.model_catalogue import ProviderProtocol
+from streams.model_catalogue import STANDARD_TIER, ProviderProtocol
 
 Scope = Literal["chat", "read", "admin"]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
@@ -121,7 +121,7 @@ class ProviderSpec(Spec, frozen=True, kw_only=True):
 
     Paths of the `protocol` are appended to `base_url`: ``/chat/completions`` and ``/embeddings``, or
     ``/v1/messages``. `api_key_env` names the variable that holds the key in the workers' environment; None:
-    the server wants none.
+    the server wants none. Its name ends with ``_API_KEY``, so that no other secret can be sent anywhere.
     """
 
     protocol: ProviderProtocol
@@ -129,6 +129,12 @@ class ProviderSpec(Spec, frozen=True, kw_only=True):
     api_key_env: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$(?!\n)")] | None = None
 
     def __post_init__(self) -> None:
+        variable = self.api_key_env or "_API_KEY"
+        if not variable.endswith("_API_KEY") or variable.startswith("HEADRACE_"):
+            raise ValueError(
+                f"api_key_env must end with _API_KEY, and not begin with HEADRACE_: {variable} may be a "
+                "secret that is not meant for a provider"
+            )
         try:
             parts = urlsplit(self.base_url)
             good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -197,6 +203,13 @@ class PriceSpec(RatesSpec, frozen=True, kw_only=True):
 
     service_tiers: dict[Annotated[str, Meta(min_length=1, max_length=32)], RatesSpec] = {}
     long_context: LongContextSpec | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if standard := {STANDARD_TIER, "default", "auto"} & set(self.service_tiers):
+            raise ValueError(
+                f"service_tiers: {min(standard)!r} is the standard tier, whose rates are stated beside it"
+            )
 
 
 class EmbeddingSpec(Spec, frozen=True, kw_only=True):

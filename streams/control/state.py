@@ -1,8 +1,4 @@
-"""The control records that hold: an immutable state, and how a record of the topic changes it.
-
-The topic is compacted. A record's present version has the key ``kind:name`` and goes by a tombstone; each
-version stays for good under ``history/version/kind:name``, so that it can be shown and taken back.
-"""
+"""The control records that hold: an immutable state, and how new versions change it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeVar
@@ -24,22 +20,6 @@ from streams.events import ControlRecord
 from streams.model_catalogue import PRICED_MODELS, ProviderProtocol
 
 S = TypeVar("S", bound=Spec)
-
-_HISTORY = "history"
-
-
-def history_key(of: ControlId, version: int) -> str:
-    """Return the key under which a version is kept."""
-    return f"{_HISTORY}/{version}/{of}"
-
-
-def read_key(key: bytes | None) -> tuple[ControlId, int | None]:
-    """Return which record a key of the topic is of, and of which version if it is one of the history."""
-    text = (key or b"").decode(errors="replace")
-    if not text.startswith(f"{_HISTORY}/"):
-        return ControlId.parse(text), None
-    _, version, rest = text.split("/", 2)
-    return ControlId.parse(rest), int(version)
 
 
 def described(record: ControlRecord) -> dict[str, Any]:

@@ -23,14 +23,14 @@ from aiokafka.errors import KafkaError
 from streams.codec import encode, event_headers
 from streams.control.follower import PARTITION
 from streams.control.known_prices import with_known_price
+from streams.control.records import history_key, id_of, is_readable, read_version
 from streams.control.specs import ControlId, InvalidControl, read_spec
-from streams.control.state import ControlState, history_key, read_key
+from streams.control.state import ControlState
 from streams.errors import KafkaUnavailable
 from streams.events import ControlRecord
 from streams.kafka.clients import start_client, stop_client
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
-from streams.redelivery import own_event
 from streams.topics import CONTROL
 
 log = structlog.get_logger(__name__)
@@ -70,27 +70,36 @@ class ControlWriter:
 
     async def state(self) -> ControlState:
         """Return the records that hold now."""
-        return (await self._read())[0]
+        return _state_of(await self._read())
 
     async def history(self, of: ControlId) -> Sequence[ControlRecord]:
         """Return all versions of a record, the oldest first."""
-        return (await self._read())[1].get(of, [])
+        return (await self._read()).get(of, [])
 
     async def change(
-        self, changes: Changes, *, author: str, reason: str = "", dry_run: bool = False
+        self,
+        changes: Changes,
+        *,
+        author: str,
+        reason: str = "",
+        dry_run: bool = False,
+        expected: Mapping[ControlId, int] | None = None,
     ) -> Sequence[ControlRecord]:
         """Make the changes, and return the new versions; what says already what it should has none.
 
-        Raises `InvalidControl` for a wrong record, and writes nothing then, or with `dry_run`.
+        `expected` are the versions that they are made from (0: there is none). Raises `InvalidControl` for a
+        wrong record, or one that has changed since, and writes nothing then, or with `dry_run`.
         """
         changes = {of: with_known_price(of, spec) for of, spec in changes.items()}
         for of, spec in changes.items():
             if spec is not None:
                 read_spec(of.kind, of.name, spec)
         if dry_run:
-            return self._versions(changes, *await self._read(), author, reason)
+            return self._versions(changes, await self._read(), author, reason)
         async with self._alone() as write:
-            new = self._versions(changes, *await self._read(), author, reason)
+            history = await self._read()
+            _check_unchanged(expected or {}, history)
+            new = self._versions(changes, history, author, reason)
             if new:
                 await write(new)
             return new
@@ -101,17 +110,31 @@ class ControlWriter:
         if not versions:
             raise InvalidControl(f"there is no record {of}", param=str(of))
         before = versions[-2].spec if len(versions) > 1 else None
-        return await self.change({of: before}, author=author, reason=reason or "rolled back")
+        return await self.change(
+            {of: before},
+            author=author,
+            reason=reason or "rolled back",
+            expected={of: versions[-1].version},
+        )
+
+    async def sign_again(self) -> int:
+        """Write every version once more, signed with the present key; return how many there are.
+
+        Nothing else changes. Before an old record key is taken away, this has to be done once.
+        """
+        async with self._alone() as write:
+            versions = [each for history in (await self._read()).values() for each in history]
+            await write(versions)
+            return len(versions)
 
     def _versions(
         self,
         changes: Changes,
-        state: ControlState,
         history: Mapping[ControlId, Sequence[ControlRecord]],
         author: str,
         reason: str,
     ) -> list[ControlRecord]:
-        now = datetime.now(UTC)
+        now, state = datetime.now(UTC), _state_of(history)
         new = []
         for of, spec in changes.items():
             known = state.records.get(of)
@@ -129,7 +152,7 @@ class ControlWriter:
                     at=now,
                 )
             )
-        state.learned((ControlId(each.kind, each.name), each) for each in new).check()
+        state.learned((id_of(each), each) for each in new).check()
         return new
 
     @asynccontextmanager
@@ -144,7 +167,7 @@ class ControlWriter:
         )
         await self._within("opening a transaction", start_client(producer, timeout_s=self._timeout_s))
         try:
-            yield lambda new: self._within("writing", self._write(producer, new))
+            yield lambda new: self._within("writing", self._write(producer, new), unknown=True)
         finally:
             if (fault := await stop_client(producer, timeout_s=self._timeout_s)) is not None:
                 log.info("control.close_failed", error=fault)
@@ -152,7 +175,7 @@ class ControlWriter:
     async def _write(self, producer: AIOKafkaProducer, new: Sequence[ControlRecord]) -> None:
         async with producer.transaction():
             for event in new:
-                of = ControlId(event.kind, event.name)
+                of = id_of(event)
                 value = encode(event)
                 headers = event_headers(
                     event, event_id=f"{of}:{event.version}", source="headrace/control", at=event.at
@@ -170,20 +193,39 @@ class ControlWriter:
                         headers=list(signed),
                     )
 
-    async def _read(self) -> tuple[ControlState, dict[ControlId, list[ControlRecord]]]:
+    async def _read(self) -> dict[ControlId, list[ControlRecord]]:
+        """Return all versions of every record, the oldest first."""
         begin = await self._reader.beginning_offsets([PARTITION])
         end = await self._reader.end_offsets([PARTITION])
-        versions: dict[ControlId, dict[int, ControlRecord]] = {}
+        found: dict[ControlId, dict[int, ControlRecord]] = {}
         async for record in self._reader.read_between(begin, end):
-            of, version = read_key(record.key)
-            event = own_event(record, ControlRecord, self._auth, reader="control") if version else None
-            if event is not None and version == event.version and of == ControlId(event.kind, event.name):
-                versions.setdefault(of, {})[version] = event
-        history = {of: [each for _, each in sorted(found.items())] for of, found in versions.items()}
-        return ControlState().learned((of, found[-1]) for of, found in history.items()), history
+            if (event := read_version(record, self._auth)) is not None:
+                found.setdefault(id_of(event), {})[event.version] = event
+        return {of: [each for _, each in sorted(versions.items())] for of, versions in found.items()}
 
-    async def _within(self, what: str, call: Awaitable[T]) -> T:
+    async def _within(self, what: str, call: Awaitable[T], *, unknown: bool = False) -> T:
         try:
             return await asyncio.wait_for(call, self._timeout_s)
         except (KafkaError, TimeoutError, OSError) as fault:
-            raise KafkaUnavailable(f"{what} {CONTROL.name} failed: {fault!r}; nothing was changed") from fault
+            history = "`headrace control history` shows whether it was written"
+            end = history if unknown else "nothing was changed"
+            raise KafkaUnavailable(f"{what} {CONTROL.name} failed: {fault!r}; {end}") from fault
+
+
+def _state_of(history: Mapping[ControlId, Sequence[ControlRecord]]) -> ControlState:
+    """Return what holds: of each record the newest version that this version of Headrace can read."""
+    newest = (next(filter(is_readable, reversed(found)), None) for found in history.values())
+    return ControlState().learned((id_of(each), each) for each in newest if each is not None)
+
+
+def _check_unchanged(
+    expected: Mapping[ControlId, int], history: Mapping[ControlId, Sequence[ControlRecord]]
+) -> None:
+    for of, version in expected.items():
+        found = history[of][-1].version if of in history else 0
+        if found != version:
+            raise InvalidControl(
+                f"{of} was changed meanwhile: it has version {found}, not {version}; look at it again",
+                code="record_changed",
+                param=str(of),
+            )

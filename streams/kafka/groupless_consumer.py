@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -22,16 +23,23 @@ class GrouplessConsumer:
     """One connection to Kafka, opened again after every fault; `client` is None while there is none.
 
     Connecting takes at most `timeout_s`, and so does an answer. `committed_only` leaves out the records of
-    transactions that are not committed.
+    transactions that are not committed; `auto_offset_reset` says where it goes on whose place is gone.
     """
 
     def __init__(
-        self, bootstrap: str, *, client_id: str, timeout_s: float, committed_only: bool = False
+        self,
+        bootstrap: str,
+        *,
+        client_id: str,
+        timeout_s: float,
+        committed_only: bool = False,
+        auto_offset_reset: Literal["latest", "earliest"] = "latest",
     ) -> None:
         self.bootstrap = bootstrap
         self.timeout_s = timeout_s
         self.client: AIOKafkaConsumer | None = None
         self._client_id = client_id
+        self._auto_offset_reset = auto_offset_reset
         self._isolation = "read_committed" if committed_only else "read_uncommitted"
 
     async def connect(self) -> AIOKafkaConsumer:
@@ -42,7 +50,7 @@ class GrouplessConsumer:
                 client_id=self._client_id,
                 group_id=None,
                 enable_auto_commit=False,
-                auto_offset_reset="latest",
+                auto_offset_reset=self._auto_offset_reset,
                 isolation_level=self._isolation,
                 request_timeout_ms=int(self.timeout_s * 1000),  # a broker that vanished never says so
             )

@@ -73,6 +73,14 @@ class Caller(msgspec.Struct, frozen=True):
             wanted, given = " or ".join(map(repr, any_of)), ", ".join(self.scopes)
             raise forbidden(f"this API key has no scope {wanted}; it has: {given}", code="missing_scope")
 
+    def check_whole_tenant(self) -> None:
+        """Raise the 403 for a key of one user, where the answer is about all users of the tenant."""
+        if self.user is not None:
+            raise forbidden(
+                f"this API key is of the user {self.user!r}: it does not see what others of its tenant did",
+                code="user_not_allowed",
+            )
+
     def speaks_for(self, user: str) -> str:
         """Return the user of a request that names `user`; raise the 403 for another one than the key's."""
         if self.user is None or user == self.user:
@@ -131,7 +139,7 @@ class ApiKeys:
     def has_tenant(self, tenant: str) -> bool:
         """Whether a tenant has a key."""
         return any(caller.tenant == tenant for caller in self._given.values()) or any(
-            key.tenant == tenant for _, key in self._recorded.values()
+            key.tenant == tenant and not self._has_expired(key) for _, key in self._recorded.values()
         )
 
     def named(self, key_id: str) -> Caller | None:
@@ -145,12 +153,15 @@ class ApiKeys:
         digest = digest_of_key(required(presented))
         if (found := self._recorded.get(digest)) is not None:
             name, key = found
-            if key.expires_at is not None and key.expires_at <= self._clock():
+            if key.expires_at is not None and self._has_expired(key):
                 raise unauthorized(f"the API key expired at {key.expires_at.isoformat()}")
             return _recorded(name, key)
         if (caller := self._given.get(digest)) is None:
             raise unauthorized("the API key is not known here")
         return caller
+
+    def _has_expired(self, key: KeySpec) -> bool:
+        return key.expires_at is not None and key.expires_at <= self._clock()
 
 
 def _recorded(name: str, key: KeySpec) -> Caller:

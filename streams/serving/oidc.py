@@ -39,6 +39,8 @@ _FETCH_TIMEOUT_S = 5.0
 #: Keys are asked for again after an hour, and not more often than twice a minute for a key that is missing.
 _FRESH_S = 3_600.0
 _ASK_AGAIN_S = 30.0
+#: So long a token counts without being checked again: its issuer may have replaced the key that signed it.
+_KNOWN_S = 300.0
 _MAX_KNOWN = 10_000
 
 
@@ -71,8 +73,9 @@ class OidcTokens:
         issuers = {each.url.rstrip("/"): each for each in state.specs(IssuerSpec).values()}
         tiers = frozenset(state.specs(LimitSpec))
         if (issuers, tiers) != (self._issuers, self._tiers):
-            self._issuers, self._tiers = issuers, tiers
-            self._keys = {url: keys for url, keys in self._keys.items() if url in issuers}
+            before, self._issuers, self._tiers = self._issuers, issuers, tiers
+            same = {url for url, issuer in issuers.items() if before.get(url) == issuer}
+            self._keys = {url: keys for url, keys in self._keys.items() if url in same}
             self._known.clear()
 
     async def caller(self, token: str) -> Caller:
@@ -84,7 +87,8 @@ class OidcTokens:
         issuer = self._issuer_of(token)
         claims = await self._checked(token, issuer)
         found = _owner(claims, issuer, self._tiers)
-        self._known[digest] = found, claims["exp"] + _LEEWAY_S
+        if self._issuers.get(issuer.url.rstrip("/")) is issuer:  # it may have been taken away meanwhile
+            self._known[digest] = found, min(claims["exp"] + _LEEWAY_S, self._clock() + _KNOWN_S)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return found

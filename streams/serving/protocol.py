@@ -276,6 +276,7 @@ def http_config(
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # who is trusted to say whom it serves is a setting of ours
         server_header=False,
         backlog=backlog,
         timeout_graceful_shutdown=max(1, int(grace_s)),

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from streams.control.specs import ControlId
-from streams.control.state import ControlState
 from streams.control.writer import ControlWriter
 from streams.events import ControlRecord
 
@@ -16,8 +15,8 @@ class MemoryControl(ControlWriter):
         super().__init__("unused:1", client_id="rig", timeout_s=1)
         self.versions: dict[ControlId, list[ControlRecord]] = {}
 
-    async def _read(self) -> tuple[ControlState, dict[ControlId, list[ControlRecord]]]:
-        return ControlState().learned((of, each[-1]) for of, each in self.versions.items()), self.versions
+    async def _read(self) -> dict[ControlId, list[ControlRecord]]:
+        return self.versions
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[Callable[[Sequence[ControlRecord]], Awaitable[None]]]:

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from streams.control.state import ControlState, read_key
+from streams.control.records import id_of
+from streams.control.state import ControlState
 from streams.events import ControlRecord
 
 FREE: dict[str, Any] = {"input_usd_per_million": 0, "output_usd_per_million": 0}
@@ -34,5 +35,4 @@ def model(name: str = "llama3.2", *, version: int = 1, **said: Any) -> ControlRe
 
 def state_of(*records: ControlRecord) -> ControlState:
     """Return the state in which these records hold."""
-    ids = (read_key(f"{each.kind}:{each.name}".encode())[0] for each in records)
-    return ControlState().learned(zip(ids, records, strict=True))
+    return ControlState().learned((id_of(each), each) for each in records)

@@ -562,4 +562,4 @@ def limited(wired: Rig, **limits: dict[str, int]) -> None:
     record = ControlRecord(
         kind="limit", name="enterprise", version=1, spec=limits, author="ops", reason="", at=FEEDBACK_AT
     )
-    wired.services.control.state = ControlState({ControlId("limit", "enterprise"): record})
+    wired.services.control.state = ControlState().learned([(ControlId("limit", "enterprise"), record)])

@@ -66,7 +66,7 @@ class Worker:
 
 @pytest.fixture
 async def worker(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
-    monkeypatch.setenv("HOUSE_KEY", "sk-house")
+    monkeypatch.setenv("HOUSE_API_KEY", "sk-house")
     worker = Worker(redis)
     yield worker
     await worker.clients.aclose()
@@ -79,7 +79,7 @@ async def calls_at(address: str) -> list[dict[str, object]]:
 
 def house(address: str, *, version: int = 1, price: dict[str, str] = PRICE) -> ControlState:
     """A self-hosted server, and a model of it under a name of its own."""
-    server = provider("vllm", base_url=f"{address}/vllm/v1", api_key_env="HOUSE_KEY")
+    server = provider("vllm", base_url=f"{address}/vllm/v1", api_key_env="HOUSE_API_KEY")
     served = model(
         "house-mini",
         version=version,

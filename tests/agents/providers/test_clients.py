@@ -30,8 +30,8 @@ def clients(**environment: str) -> ProviderClients[FakeClient]:
 
 async def test_records_add_and_replace_providers() -> None:
     """A record of a shipped provider's name replaces it; taken away, the shipped one is back."""
-    made = clients(ROUTER_KEY="sk-router\n")
-    router = provider("router", base_url="https://router/v1", api_key_env="ROUTER_KEY")
+    made = clients(ROUTER_API_KEY="sk-router\n")
+    router = provider("router", base_url="https://router/v1", api_key_env="ROUTER_API_KEY")
     made.follow(state_of(router, provider("openai", base_url="http://proxy/v1")))
     async with made.using("router") as added, made.using("openai") as replaced:
         assert (added.api_key, added.base_url) == ("sk-router", "https://router/v1")
@@ -84,10 +84,10 @@ async def test_without_its_key_there_is_no_client() -> None:
     made = clients()
     with capture_logs() as logs:
         made.follow(
-            state_of(provider("router", api_key_env="ROUTER_KEY"), provider("a", protocol="anthropic"))
+            state_of(provider("router", api_key_env="ROUTER_API_KEY"), provider("a", protocol="anthropic"))
         )
     assert set(made) == {"openai"}
-    assert [(each["event"], each["variable"]) for each in logs] == [("provider.key_missing", "ROUTER_KEY")]
+    assert [(each["event"], each["variable"]) for each in logs] == [("provider.key_missing", "ROUTER_API_KEY")]
 
 
 def test_an_endpoint_does_not_show_its_key() -> None:

@@ -157,6 +157,87 @@ async def test_many_writers_at_once_lose_nothing(open_writer: Callable[[], Contr
     assert len(confirmed) == len(set(confirmed)) >= 1
 
 
+async def test_an_old_record_that_comes_again_changes_nothing(
+    kafka_bootstrap: str,
+    open_follower: Callable[[], ControlFollower],
+    open_writer: Callable[[], ControlWriter],
+) -> None:
+    """A revoked key stays revoked, in who followed and in who starts later, though the record is genuine."""
+    mine = record("replayed")
+    async with open_follower() as follower, open_writer() as writer:
+        await writer.change({mine: of_minute(1)}, author="ann")
+        (first,) = await writer.history(mine)
+        await writer.change({mine: None}, author="ann")
+        await until(lambda: limit_of(follower, "replayed") is None)
+        key, value = str(mine).encode(), encode(first)
+        producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
+        await producer.start()
+        signed = AUTH.signed(CONTROL.name, key, value, ())
+        await producer.send_and_wait(CONTROL.name, value, key, partition=0, headers=list(signed))
+        for odd in (b"history/x/limit:a", b"history/1", b"", b"\xff"):
+            await producer.send_and_wait(CONTROL.name, value, odd, partition=0)
+        await producer.stop()
+        await writer.change({record("replayed-2"): of_minute(1)}, author="ann")
+        await until(lambda: limit_of(follower, "replayed-2") == 1)
+        assert limit_of(follower, "replayed") is None
+        async with open_follower() as later:
+            assert limit_of(later, "replayed") is None
+
+
+async def test_a_version_that_this_build_cannot_read_stops_nothing(
+    open_follower: Callable[[], ControlFollower], open_writer: Callable[[], ControlWriter]
+) -> None:
+    """What holds is the version before; it can be replaced, and everything else goes on."""
+    mine = record("newer")
+    async with open_writer() as writer:
+        (first,) = await writer.change({mine: of_minute(1)}, author="ann")
+        newer = msgspec.structs.replace(first, version=2, spec={"per_moon": {}})
+        async with writer._alone() as write:
+            await write([newer])
+        async with open_follower() as follower:
+            assert limit_of(follower, "newer") == 1
+            assert (await writer.state()).records[mine].version == 1
+            (third,) = await writer.change({mine: of_minute(3)}, author="ann")
+            assert third.version == 3
+            await until(lambda: limit_of(follower, "newer") == 3)
+
+
+async def test_a_change_of_what_was_changed_meanwhile_is_refused(
+    open_writer: Callable[[], ControlWriter],
+) -> None:
+    """Nobody overwrites what they have not seen."""
+    mine = record("seen")
+    async with open_writer() as writer:
+        await writer.change({mine: of_minute(1)}, author="ann", expected={mine: 0})
+        with pytest.raises(InvalidControl, match="it has version 1, not 0"):
+            await writer.change({mine: of_minute(2)}, author="bob", expected={mine: 0})
+        await writer.change({mine: of_minute(2)}, author="bob", expected={mine: 1})
+
+
+async def test_a_record_key_is_replaced(
+    kafka_bootstrap: str, open_writer: Callable[[], ControlWriter]
+) -> None:
+    """Signed again, every version is believed by who knows the new key alone."""
+    old, new = (b"a secret of the tests, of 32 characters", b"another secret of the tests, as long")
+    mine = record("resigned")
+    async with open_writer() as writer:
+        await writer.change({mine: of_minute(1)}, author="ann")
+        await writer.change({mine: of_minute(2)}, author="ann")
+    both, alone = RecordAuth([new, old]), RecordAuth([new])
+    async with ControlWriter(kafka_bootstrap, client_id="test", timeout_s=30, auth=alone) as blind:
+        assert not await blind.history(mine)
+    async with ControlWriter(kafka_bootstrap, client_id="test", timeout_s=30, auth=both) as writer:
+        assert await writer.sign_again() >= 2
+    async with ControlWriter(kafka_bootstrap, client_id="test", timeout_s=30, auth=alone) as writer:
+        assert [each.version for each in await writer.history(mine)] == [1, 2]
+    async with ControlFollower(kafka_bootstrap, client_id="test", timeout_s=30, auth=alone) as follower:
+        assert limit_of(follower, "resigned") == 2
+    async with ControlWriter(
+        kafka_bootstrap, client_id="test", timeout_s=30, auth=RecordAuth([old, new])
+    ) as writer:
+        await writer.sign_again()  # as the other tests know them
+
+
 async def test_records_that_headrace_did_not_write_change_nothing(
     kafka_bootstrap: str,
     open_follower: Callable[[], ControlFollower],

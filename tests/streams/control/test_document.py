@@ -32,6 +32,8 @@ def test_a_file_is_read_by_section_and_name() -> None:
         ("limit: {}", "no section 'limit'; there are: limits"),
         ("limits: {free: {per_user: {requests: 1}}}", "limits.free.per_user: .*`requests`"),
         ("limits: {free: [}", "no YAML"),
+        ("limits: {free: {per_user: {requests_per_minute: 5}}, free: {}}", "'free' is there twice"),
+        ("limits:\n  free: {}\nlimits: {}", "'limits' is there twice"),
         ("limits: &a [*a]", "limits must be names"),
         ("!!python/object/apply:os.system ['true']", "no YAML"),
         ("x" * 5_000_000, "larger than"),

@@ -44,7 +44,16 @@ def test_a_stated_price_stays() -> None:
     assert with_known_price(ControlId("model", "gpt-4o"), None) is None
 
 
-@pytest.mark.parametrize(("provider", "model"), [("ollama", "llama3.2"), ("openai", "no-such-model-at-all")])
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("ollama", "llama3.2"),
+        ("openai", "no-such-model-at-all"),
+        ("my-openai", "gpt-4o"),
+        ("mistral-local", "mistral-large-latest"),
+        ("deepseek", "deepseek-chat"),
+    ],
+)
 def test_what_is_not_known_must_be_stated(provider: str, model: str) -> None:
     """Never zero by accident."""
     with pytest.raises(InvalidControl, match=rf"models\.{model}\.price: .*state the price; 0 is one"):

@@ -105,10 +105,12 @@ def test_a_key_ends_when_it_expires() -> None:
     spec = {"sha256": digest_of_key("k"), "tenant": "t", "tier": "free", "expires_at": "2026-12-01T12:00:01Z"}
     keys.follow(recorded(key_a=spec))
     assert keys.caller("k").key == "key_a"
+    assert keys.has_tenant("t")
     now[0] = datetime(2026, 12, 1, 12, 0, 1, tzinfo=UTC)
     with pytest.raises(ApiError, match="expired at 2026-12-01T12:00:01") as refused:
         keys.caller("k")
     assert refused.value.status == 401
+    assert not keys.has_tenant("t")
 
 
 def test_a_scope_that_a_key_lacks() -> None:
@@ -127,6 +129,10 @@ def test_a_key_of_a_user_speaks_for_nobody_else() -> None:
         bound.speaks_for("bob")
     assert refused.value.status == 403
     assert ADA.speaks_for("bob") == "bob"
+    ADA.check_whole_tenant()
+    with pytest.raises(ApiError, match="does not see what others of its tenant did") as refused:
+        bound.check_whole_tenant()
+    assert refused.value.status == 403
 
 
 def test_new_keys_are_long_and_never_the_same() -> None:
