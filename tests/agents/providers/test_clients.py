@@ -87,7 +87,9 @@ async def test_without_its_key_there_is_no_client() -> None:
             state_of(provider("router", api_key_env="ROUTER_API_KEY"), provider("a", protocol="anthropic"))
         )
     assert set(made) == {"openai"}
-    assert [(each["event"], each["variable"]) for each in logs] == [("provider.key_missing", "ROUTER_API_KEY")]
+    assert [(each["event"], each["variable"]) for each in logs] == [
+        ("provider.key_missing", "ROUTER_API_KEY")
+    ]
 
 
 def test_an_endpoint_does_not_show_its_key() -> None:
