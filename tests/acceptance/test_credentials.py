@@ -49,6 +49,7 @@ def issuer() -> Iterator[tuple[str, RSAKey]]:
         yield f"http://127.0.0.1:{server.server_port}", key
     finally:
         server.shutdown()
+        server.server_close()
 
 
 def ask(system: System, credential: str) -> httpx.Response:
