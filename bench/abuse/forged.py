@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from random import Random
 
 import msgspec
@@ -84,6 +85,7 @@ class Forger:
         yield topics.ERASURES, erasure.digest.encode(), erasure
         yield topics.ALERTS, b"cost:above:" + self._victim.tenant.encode(), self._alert()
         yield topics.DEAD_LETTER_ACTIONS, b"0:0", self._action(request_id)
+        yield topics.CONTROL, f"key:{MARK}".encode(), self._key_of_the_victim()
 
     def _envelope(self, request_id: str) -> events.Envelope:
         now = datetime.now(UTC)
@@ -131,6 +133,17 @@ class Forger:
             kind="settle",
             amount_usd=Decimal(1_000),
             booked_at=datetime.now(UTC),
+        )
+
+    def _key_of_the_victim(self) -> events.ControlRecord:
+        """Return an API key of the victim's that the forger knows."""
+        spec = {
+            "sha256": sha256(MARK.encode()).hexdigest(),
+            "tenant": self._victim.tenant,
+            "tier": "unlimited",
+        }
+        return events.ControlRecord(
+            kind="key", name=MARK, version=1, spec=spec, author=MARK, at=datetime.now(UTC)
         )
 
     def _erasure(self) -> events.Erasure:

@@ -41,6 +41,7 @@ Changes = Mapping[ControlId, Mapping[str, Any] | None]
 
 _TRANSACTIONAL_ID = "headrace.control"
 _TRANSACTION_TIMEOUT_MS = 15_000
+_LOOK_AGAIN_S = 0.02
 
 
 class ControlWriter:
@@ -173,6 +174,8 @@ class ControlWriter:
                 log.info("control.close_failed", error=fault)
 
     async def _write(self, producer: AIOKafkaProducer, new: Sequence[ControlRecord]) -> None:
+        """Write versions, and wait until readers see them: the broker marks a commit after it confirms it."""
+        written = []
         async with producer.transaction():
             for event in new:
                 of = id_of(event)
@@ -185,13 +188,18 @@ class ControlWriter:
                     (history_key(of, event.version), value),
                 ):
                     signed = self._auth.signed(CONTROL.name, key.encode(), said, tuple(headers))
-                    await producer.send(
-                        CONTROL.name,
-                        value=said,
-                        key=key.encode(),
-                        partition=PARTITION.partition,
-                        headers=list(signed),
+                    written.append(
+                        await producer.send(
+                            CONTROL.name,
+                            value=said,
+                            key=key.encode(),
+                            partition=PARTITION.partition,
+                            headers=list(signed),
+                        )
                     )
+        last = max([(await each).offset for each in written], default=-1)
+        while (await self._reader.end_offsets([PARTITION]))[PARTITION] <= last:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _read(self) -> dict[ControlId, list[ControlRecord]]:
         """Return all versions of every record, the oldest first."""

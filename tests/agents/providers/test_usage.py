@@ -28,6 +28,7 @@ CALL = ProviderCall(
     max_output_tokens=10,
     timeouts=Timeouts(connect_s=1, first_token_s=1, between_tokens_s=1, total_s=1),
     input_tokens=7,
+    most_tokens=1_000_000,
 )
 ASKED_GPT = msgspec.structs.replace(CALL, model="gpt-4o")
 

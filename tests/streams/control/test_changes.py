@@ -65,6 +65,8 @@ async def test_a_change_is_followed_kept_and_taken_back(
         follower.subscribe(lambda state: seen.append(limit_of(follower, "followed")))
         await writer.change({mine: of_minute(10)}, author="ann")
         await until(lambda: limit_of(follower, "followed") == 10)
+        async with open_writer() as another:
+            assert (await another.state()).records[mine].version == 1, "seen by all when it is confirmed"
         assert await writer.change({mine: of_minute(10)}, author="ann") == []
         await writer.change({mine: of_minute(20)}, author="bob", reason="more")
         await writer.roll_back(mine, author="eve")
