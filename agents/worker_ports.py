@@ -121,12 +121,11 @@ async def open_ports(
         KafkaUnavailable: no broker answered.
     """
     redis = connection.connect(settings.redis_url, timeout_s=settings.redis_timeout_s)
-    auth = RecordAuth.from_settings(settings)
     publisher = Publisher(
         settings.kafka_bootstrap,
         client_id=settings.instance_id,
         timeout_s=settings.kafka_timeout_s,
-        auth=auth,
+        auth=RecordAuth.from_settings(settings),
     )
     memory = MemoryWatch(redis)
     cache = AnswerCache(
@@ -143,12 +142,7 @@ async def open_ports(
         has_room=memory.has_room,
         keeps_vectors=memory.has_room_to_spare,
     )
-    control = ControlFollower(
-        settings.kafka_bootstrap,
-        client_id=settings.instance_id,
-        timeout_s=settings.kafka_timeout_s,
-        auth=auth,
-    )
+    control = ControlFollower.of(settings, client_id=settings.instance_id)
     models = LiveCatalogue()
     try:
         async with memory, publisher, control:

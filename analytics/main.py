@@ -96,7 +96,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         sink = asyncio.create_task(_sink(settings, status, stop))
         others = [
             _background(with_database(partial(_rollups, settings, status, stop)), "rollups"),
-            _background(_follow_control(settings, analysts, status, auth, stop), "control"),
+            _background(_follow_control(settings, analysts, status, stop), "control"),
             _background(with_database(partial(read_feedback, settings, feedback_status, stop)), "feedback"),
         ]
         if settings.alerts:
@@ -115,12 +115,10 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
 
 async def _follow_control(
-    settings: Settings, analysts: Analysts, status: SinkStatus, auth: RecordAuth, stop: asyncio.Event
+    settings: Settings, analysts: Analysts, status: SinkStatus, stop: asyncio.Event
 ) -> None:
     """Accept the API keys and issuers of control records and know their prices, from when Kafka answers."""
-    control = ControlFollower(
-        settings.kafka_bootstrap, client_id=_CLIENT, timeout_s=settings.kafka_timeout_s, auth=auth
-    )
+    control = ControlFollower.of(settings, client_id=_CLIENT)
     control.subscribe(analysts.callers.follow)
     control.subscribe_history(analysts.service.prices.learn)
     if await unless_stopped(stop, status.retry("kafka", control.start)):

@@ -152,11 +152,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
     name = f"headrace-ingest-{settings.ingest_replica}"
     hub = ReplyHub(max_listeners=settings.max_concurrent_requests)
     async with AsyncExitStack() as stack:
-        control = await stack.enter_async_context(
-            ControlFollower(
-                settings.kafka_bootstrap, client_id=name, timeout_s=settings.kafka_timeout_s, auth=auth
-            )
-        )
+        control = await stack.enter_async_context(ControlFollower.of(settings, client_id=name))
         stack.push_async_callback(callers.close)
         control.subscribe(callers.follow)
         models = LiveCatalogue()
@@ -219,13 +215,7 @@ async def connected_services(settings: Settings, bind: BindQuery) -> AsyncIterat
         yield Services(
             settings=settings,
             control=control,
-            open_control=partial(
-                ControlWriter,
-                settings.kafka_bootstrap,
-                client_id=f"{name}-admin",
-                timeout_s=settings.kafka_timeout_s,
-                auth=auth,
-            ),
+            open_control=partial(ControlWriter.of, settings, client_id=f"{name}-admin"),
             callers=callers,
             stream_tokens=StreamTokens.of(settings, callers),
             limits=limits,

@@ -15,10 +15,9 @@ from headrace.up.environment import connection_settings
 from streams.control.document import MAX_BYTES, document_schema, read_document
 from streams.control.specs import KINDS, ControlId, InvalidControl
 from streams.control.state import described
-from streams.control.writer import ControlWriter
+from streams.control.writer import Changes, ControlWriter
 from streams.errors import HeadraceError
 from streams.events import ControlRecord
-from streams.kafka.record_auth import RecordAuth
 
 T = TypeVar("T")
 
@@ -50,13 +49,7 @@ def apply(
     What the file does not name stays as it is; what is null is taken away. It is live within two seconds.
     """
     changes = _checked(lambda: read_document(_text(file), name=str(file)))
-    _report(
-        with_writer(
-            data_dir, lambda it: it.change(changes, author=author(by), reason=reason, dry_run=dry_run)
-        ),
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    _change(changes, by, reason, data_dir, dry_run=dry_run, as_json=as_json)
 
 
 @records.command("list", epilog="Example: headrace control list limit")
@@ -78,12 +71,12 @@ def list_(
 @records.command(epilog="Example: headrace control get limit free")
 def get(kind: Kind, name: RecordName, data_dir: console.DataDir = console.DEFAULT_DATA_DIR) -> None:
     """Print a record as it holds, as JSON. Exit code 1: there is none."""
-    state = with_writer(data_dir, lambda it: it.state())
-    found = [each for each in state.listed() if (each["kind"], each["name"]) == (kind, name)]
-    if not found:
-        console.fail(f"there is no record {kind}:{name}")
+    of = ControlId(kind, name)
+    found, _ = with_writer(data_dir, lambda it: it.look(of))
+    if found is None:
+        console.fail(f"there is no record {of}")
         raise typer.Exit(1)
-    console.print_json(found[0])
+    console.print_json(found)
 
 
 @records.command(
@@ -104,14 +97,7 @@ def set_(
         said = msgspec.json.decode(spec, type=dict[str, Any])
     except msgspec.DecodeError as fault:
         raise typer.BadParameter(f"no JSON object: {fault}", param_hint="JSON") from fault
-    changes = {ControlId(kind, name): said}
-    _report(
-        with_writer(
-            data_dir, lambda it: it.change(changes, author=author(by), reason=reason, dry_run=dry_run)
-        ),
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    _change({ControlId(kind, name): said}, by, reason, data_dir, dry_run=dry_run, as_json=as_json)
 
 
 @records.command(epilog="Example: headrace control remove limit trial")
@@ -124,11 +110,7 @@ def remove(
     as_json: console.AsJson = False,
 ) -> None:
     """Take a record away. What comes with Headrace under this name holds again."""
-    changes = {ControlId(kind, name): None}
-    _report(
-        with_writer(data_dir, lambda it: it.change(changes, author=author(by), reason=reason)),
-        as_json=as_json,
-    )
+    _change({ControlId(kind, name): None}, by, reason, data_dir, as_json=as_json)
 
 
 @records.command(epilog="Example: headrace control history limit free")
@@ -145,11 +127,9 @@ def history(
         console.print_json({"history": [described(each) for each in versions]})
         return
     for each in versions:
-        said = "taken away" if each.spec is None else msgspec.json.encode(each.spec).decode()
         why = f" ({each.reason})" if each.reason else ""
-        console.out.print(
-            f"v{each.version} {each.at:%Y-%m-%d %H:%M:%S} {each.author}{why}: {said}", markup=False
-        )
+        line = f"v{each.version} {each.at:%Y-%m-%d %H:%M:%S} {each.author}{why}: {_said(each)}"
+        console.out.print(line, markup=False)
 
 
 @records.command(epilog="Example: headrace control rollback limit free")
@@ -187,12 +167,7 @@ def with_writer(data_dir: Path, work: Callable[[ControlWriter], Awaitable[T]]) -
     settings = connection_settings(data_dir)
 
     async def run() -> T:
-        async with ControlWriter(
-            settings.kafka_bootstrap,
-            client_id="headrace-control",
-            timeout_s=settings.kafka_timeout_s,
-            auth=RecordAuth.from_settings(settings),
-        ) as writer:
+        async with ControlWriter.of(settings, client_id="headrace-control") as writer:
             return await work(writer)
 
     return _checked(lambda: asyncio.run(run()))
@@ -220,6 +195,15 @@ def _text(file: Path) -> bytes:
 
 def _said(record: ControlRecord) -> str:
     return "taken away" if record.spec is None else msgspec.json.encode(record.spec).decode()
+
+
+def _change(
+    changes: Changes, by: str | None, reason: str, data_dir: Path, *, dry_run: bool = False, as_json: bool
+) -> None:
+    new = with_writer(
+        data_dir, lambda it: it.change(changes, author=author(by), reason=reason, dry_run=dry_run)
+    )
+    _report(new, dry_run=dry_run, as_json=as_json)
 
 
 def _report(new: Sequence[ControlRecord], *, dry_run: bool = False, as_json: bool) -> None:

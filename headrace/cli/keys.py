@@ -14,7 +14,6 @@ from streams.errors import HeadraceError
 from streams.serving.api_keys import digest_of_key, new_key
 
 _KIND = "key"
-_SCOPES = ("chat", "read")
 
 app = typer.Typer(name="keys", help="API keys: make, list, replace and revoke them.", no_args_is_help=True)
 

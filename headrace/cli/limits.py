@@ -17,7 +17,6 @@ from streams.control.specs import LimitSpec
 from streams.control.state import ControlState
 from streams.control.writer import ControlWriter
 from streams.errors import ConfigurationError, HeadraceError
-from streams.kafka.record_auth import RecordAuth
 from streams.limits.limiter import RateLimiter, Standing
 from streams.limits.subjects import LimitKind, Requester, subjects_of
 from streams.redis.connection import connect
@@ -100,14 +99,7 @@ async def _read(
     settings: Settings, key: str, user: str | None, address: IPv4Address | IPv6Address | None
 ) -> KeyReading:
     async with AsyncExitStack() as stack:
-        control = await stack.enter_async_context(
-            ControlWriter(
-                settings.kafka_bootstrap,
-                client_id=_CLIENT_ID,
-                timeout_s=settings.kafka_timeout_s,
-                auth=RecordAuth.from_settings(settings),
-            )
-        )
+        control = await stack.enter_async_context(ControlWriter.of(settings, client_id=_CLIENT_ID))
         state = await control.state()
         caller = _owner(settings, state, key)
         redis = connect(settings.redis_url, timeout_s=settings.redis_timeout_s)

@@ -20,7 +20,6 @@ from headrace.up.home import Endpoints, Home, ProcessStatus
 from headrace.up.supervisor import ServiceProcess, Supervisor
 from streams.control.document import read_document
 from streams.control.writer import ControlWriter
-from streams.kafka.record_auth import RecordAuth
 from streams.kafka.topic_admin import create_topics
 from streams.settings import Settings, load_settings
 
@@ -159,12 +158,7 @@ class Stack:
         changes = read_document(CONTROL_FILE.read_bytes(), name=str(CONTROL_FILE))
 
         async def apply() -> None:
-            async with ControlWriter(
-                settings.kafka_bootstrap,
-                client_id="headrace-up",
-                timeout_s=settings.kafka_timeout_s,
-                auth=RecordAuth.from_settings(settings),
-            ) as control:
+            async with ControlWriter.of(settings, client_id="headrace-up") as control:
                 await control.change(changes, author="headrace up", reason=str(CONTROL_FILE))
 
         asyncio.run(apply())

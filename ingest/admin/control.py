@@ -67,11 +67,10 @@ async def get_record(admin: AdminDep, services: ServicesDep, kind: str, name: st
     del admin
     of = ControlId(kind, name)
     async with services.open_control() as writer:
-        versions, state = await writer.history(of), await writer.state()
-    holds = [each for each in state.listed() if (each["kind"], each["name"]) == (kind, name)]
-    if not versions and not holds:
+        holds, versions = await writer.look(of)
+    if not versions and holds is None:
         raise not_found(f"there is no record {of}", code="record_not_found", param="name")
-    return JsonResponse({"record": holds[0] if holds else None, "history": versions})
+    return JsonResponse({"record": holds, "history": versions})
 
 
 @router.put("/control/{kind}/{name:path}", openapi_extra=body_of(ChangeBody))

@@ -8,7 +8,7 @@ const KEYS = "key";
 const BLANK = {
   limit: { per_user: { requests_per_minute: 10 } },
   key: { tenant: "default", tier: "standard", scopes: ["chat", "read"] },
-  provider: { protocol: "openai", base_url: "its address", api_key_env: "" },
+  provider: { protocol: "openai", base_url: "its address" },
   model: {
     provider: "openai",
     context_window_tokens: 128000,

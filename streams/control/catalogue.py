@@ -13,7 +13,7 @@ from itertools import chain
 
 import msgspec
 
-from streams.control.specs import ModelSpec, ProviderSpec, RatesSpec
+from streams.control.specs import ModelSpec, ProviderSpec, RatesSpec, protocols_of
 from streams.control.state import ControlState
 from streams.model_catalogue import (
     EMBEDDING_MODELS,
@@ -46,8 +46,7 @@ class ModelCatalogue(msgspec.Struct, frozen=True, kw_only=True):
         A model whose provider is not there (yet) is left out.
         """
         providers = state.specs(ProviderSpec)
-        said = {name: spec.protocol for name, spec in providers.items()}
-        protocols = {**SHIPPED.protocols, **said}
+        protocols = protocols_of(providers)
         versions = {of.name: record.version for of, record in state.records.items() if of.kind == "model"}
         chat, embedding = dict(MODELS), dict(EMBEDDING_MODELS)
         aliases: dict[str, str] = {}
@@ -95,7 +94,7 @@ SHIPPED = ModelCatalogue(
     embedding=EMBEDDING_MODELS,
     aliases={},
     providers={},
-    protocols={each.value: each for each in ProviderProtocol},
+    protocols=protocols_of({}),
 )
 
 

@@ -12,22 +12,21 @@ from collections.abc import Callable, Iterable
 from typing import Self
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
-from streams.control.records import id_of, is_readable, read_version
+from streams.control.records import PARTITION, id_of, read_version
 from streams.control.specs import ControlId
 from streams.control.state import ControlState
 from streams.errors import KafkaUnavailable
 from streams.events import ControlRecord
 from streams.kafka.groupless_consumer import BROKER_FAULTS, GrouplessConsumer
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.settings import Settings
 from streams.tasks import cancel_and_wait
 from streams.topics import CONTROL
 
 log = structlog.get_logger(__name__)
 
-#: All control records are on one partition, so that their order is one.
-PARTITION = TopicPartition(CONTROL.name, 0)
 _POLL_MS = 1_000
 #: Read at once, so that the process does other work between.
 _MOST_RECORDS = 1_000
@@ -57,6 +56,16 @@ class ControlFollower:
         self._listeners: list[Callable[[ControlState], None]] = []
         self._history_listeners: list[Callable[[ControlRecord], None]] = []
         self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, *, client_id: str) -> Self:
+        """Return the follower of an installation."""
+        return cls(
+            settings.kafka_bootstrap,
+            client_id=client_id,
+            timeout_s=settings.kafka_timeout_s,
+            auth=RecordAuth.from_settings(settings),
+        )
 
     def subscribe(self, listener: Callable[[ControlState], None]) -> None:
         """Call `listener` with the state now and after each change."""
@@ -112,32 +121,31 @@ class ControlFollower:
         position = await client.position(PARTITION)
         if position < self._position:
             log.warning("control.begins_anew", reason="the topic is not the one that was read before")
-            self._newest, self.state = {}, ControlState()
+            self._newest = {}
+            self._become(ControlState())
         self._learn(found.get(PARTITION, ()))
         self._position = position
         return True
 
     def _learn(self, records: Iterable[ConsumerRecord]) -> None:
-        changes = []
+        new = []
         for record in records:
             event = read_version(record, self._auth)
             if event is None or event.version < self._newest.get(id_of(event), 0):
                 continue
             for tell in self._history_listeners:
                 tell(event)
-            if event.version == self._newest.get(id_of(event)):
-                continue
-            self._newest[id_of(event)] = event.version
-            if is_readable(event):
-                changes.append((id_of(event), event))
-            else:
-                log.warning("control.refused", record=str(id_of(event)), version=event.version)
-        if not changes:
-            return
-        self.state = self.state.learned(changes)
-        log.info("control.changed", records=len(self.state.records))
+            if event.version != self._newest.get(id_of(event)):
+                self._newest[id_of(event)] = event.version
+                new.append(event)
+        if new:
+            self._become(self.state.learned(new))
+
+    def _become(self, state: ControlState) -> None:
+        self.state = state
+        log.info("control.changed", records=len(state.records))
         for listener in self._listeners:
             try:
-                listener(self.state)
+                listener(state)
             except Exception:  # the others must learn of it
                 log.exception("control.listener_failed")

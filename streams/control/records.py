@@ -5,13 +5,16 @@ version stays for good under ``history/version/kind:name``: so it can be shown a
 record that somebody writes once more is known to be old. A tombstone tells nothing by itself.
 """
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
-from streams.control.specs import ControlId, InvalidControl, read_spec
+from streams.control.specs import ControlId
 from streams.events import ControlRecord
 from streams.kafka.record_auth import RecordAuth
 from streams.redelivery import own_event
+from streams.topics import CONTROL
 
+#: All control records are on one partition, so that their order is one.
+PARTITION = TopicPartition(CONTROL.name, 0)
 _HISTORY = "history"
 
 
@@ -38,13 +41,3 @@ def read_version(record: ConsumerRecord, auth: RecordAuth) -> ControlRecord | No
     of = id_of(event)
     known = {str(of).encode(), history_key(of, event.version).encode()}
     return event if record.key in known else None
-
-
-def is_readable(event: ControlRecord) -> bool:
-    """Whether this version of Headrace knows what a version says; another one may have written it."""
-    try:
-        if event.spec is not None:
-            read_spec(event.kind, event.name, event.spec)
-    except InvalidControl:
-        return False
-    return True

@@ -9,7 +9,7 @@ Unknown fields are refused: a misspelt limit would limit nothing.
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,11 +18,12 @@ from msgspec import Meta
 from streams.errors import InputError
 from streams.events.requests import Name
 from streams.model_catalogue import STANDARD_TIER, ProviderProtocol
+from streams.settings.fields import is_http_address
 
 Scope = Literal["chat", "read", "admin"]
 Count = Annotated[int, Meta(ge=1, le=1_000_000_000)]
-#: An address; plain http is for servers on this machine or in this cluster.
-HttpAddress = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)", max_length=2_000)]
+#: The address of an issuer; plain http is for one on this machine or in this cluster.
+IssuerUrl = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$(?!\n)", max_length=2_000)]
 #: The pattern's end refuses a final line break.
 TierName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
 
@@ -42,12 +43,6 @@ class ControlId(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
-
-    @classmethod
-    def parse(cls, key: str) -> Self:
-        """Return the id that a record's key names."""
-        kind, _, name = key.partition(":")
-        return cls(kind, name)
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,7 +96,7 @@ class IssuerSpec(Spec, frozen=True, kw_only=True):
     one, and `tier` else. The signing keys are found by discovery, or are at `jwks_url`.
     """
 
-    url: HttpAddress
+    url: IssuerUrl
     audiences: Annotated[tuple[Name, ...], Meta(min_length=1)]
     tenant: Name | None = None
     tenant_claim: Name | None = None
@@ -109,11 +104,16 @@ class IssuerSpec(Spec, frozen=True, kw_only=True):
     tier: TierName = "standard"
     tier_claim: Name | None = None
     scopes: Annotated[tuple[Scope, ...], Meta(min_length=1)] = ("chat", "read")
-    jwks_url: HttpAddress | None = None
+    jwks_url: IssuerUrl | None = None
 
     def __post_init__(self) -> None:
         if (self.tenant is None) == (self.tenant_claim is None):
             raise ValueError("say either tenant or tenant_claim")
+
+    @property
+    def name(self) -> str:
+        """What its tokens call it: `url`, whether or not that ends with a slash."""
+        return self.url.rstrip("/")
 
 
 class ProviderSpec(Spec, frozen=True, kw_only=True):
@@ -135,17 +135,19 @@ class ProviderSpec(Spec, frozen=True, kw_only=True):
                 f"api_key_env must end with _API_KEY, and not begin with HEADRACE_: {variable} may be a "
                 "secret that is not meant for a provider"
             )
-        try:
-            parts = urlsplit(self.base_url)
-            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # of a port, or of an IPv6 address
-            good = False
-        if not good or parts.query or parts.fragment or any(each <= " " for each in self.base_url):
+        if not is_http_address(self.base_url) or any(each <= " " for each in self.base_url):
             raise ValueError("base_url must be an address such as https://host/v1, without a query")
+        parts = urlsplit(self.base_url)
         if parts.username is not None or parts.password is not None:
             raise ValueError(
                 "base_url must be without user and password: name the variable of the key in api_key_env"
             )
+
+
+def protocols_of(providers: Mapping[str, ProviderSpec]) -> dict[str, ProviderProtocol]:
+    """Return what every provider speaks, by name: the shipped ones, and those of records."""
+    shipped = {each.value: each for each in ProviderProtocol}
+    return shipped | {name: spec.protocol for name, spec in providers.items()}
 
 
 Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]

@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeVar
 
+import structlog
+
 from streams.control.document import shipped_records
+from streams.control.records import id_of
 from streams.control.specs import (
     KINDS,
     ControlId,
@@ -14,10 +17,13 @@ from streams.control.specs import (
     ModelSpec,
     ProviderSpec,
     Spec,
+    protocols_of,
     read_spec,
 )
 from streams.events import ControlRecord
 from streams.model_catalogue import PRICED_MODELS, ProviderProtocol
+
+log = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=Spec)
 
@@ -51,19 +57,32 @@ class ControlState:
         said = shipped | {of: described(record) for of, record in self.records.items()}
         return [{"kind": of.kind, "name": of.name} | said[of] for of in sorted(said)]
 
-    def learned(self, changes: Iterable[tuple[ControlId, ControlRecord | None]]) -> Self:
-        """Return the state with records set, or taken away (None). Raises `InvalidControl`."""
+    def find(self, of: ControlId) -> dict[str, Any] | None:
+        """Return a record that holds, as `listed` has it; None for none."""
+        return next(
+            (each for each in self.listed() if (each["kind"], each["name"]) == (of.kind, of.name)), None
+        )
+
+    def learned(self, versions: Iterable[ControlRecord]) -> Self:
+        """Return the state with these versions applied; of one record they come in their order.
+
+        One that this version of Headrace cannot read, because another one wrote it, changes nothing.
+        """
         records = dict(self.records)
         specs = {form: dict(said) for form, said in self._specs.items()}
-        for of, record in changes:
-            spec: Mapping[str, Any] | None = None if record is None else record.spec
-            if record is not None and spec is not None:
-                records[of] = record
-            else:
+        for record in versions:
+            of = id_of(record)
+            try:
+                spec = shipped_records().get(of) if record.spec is None else record.spec
+                found = None if spec is None else read_spec(of.kind, of.name, spec)
+            except InvalidControl as fault:
+                log.warning("control.refused", record=str(of), version=record.version, error=fault.message)
+                continue
+            if record.spec is None:
                 records.pop(of, None)
-                spec = shipped_records().get(of)
-            if spec is not None:
-                found = read_spec(of.kind, of.name, spec)
+            else:
+                records[of] = record
+            if found is not None:
                 specs[type(found)][of.name] = found
             elif of.kind in KINDS:
                 specs[KINDS[of.kind][1]].pop(of.name, None)
@@ -99,8 +118,7 @@ class ControlState:
 
     def _check_models(self) -> None:
         models, providers = self.specs(ModelSpec), self.specs(ProviderSpec)
-        protocols = {each.value: each for each in ProviderProtocol}
-        protocols |= {name: spec.protocol for name, spec in providers.items()}
+        protocols = protocols_of(providers)
         taken = dict.fromkeys([*PRICED_MODELS, *models], "a model")
         for name, model in models.items():
             if model.provider not in protocols:

@@ -21,9 +21,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streams.codec import encode, event_headers
-from streams.control.follower import PARTITION
 from streams.control.known_prices import with_known_price
-from streams.control.records import history_key, id_of, is_readable, read_version
+from streams.control.records import PARTITION, history_key, id_of, read_version
 from streams.control.specs import ControlId, InvalidControl, read_spec
 from streams.control.state import ControlState
 from streams.errors import KafkaUnavailable
@@ -31,6 +30,7 @@ from streams.events import ControlRecord
 from streams.kafka.clients import start_client, stop_client
 from streams.kafka.inspector import KafkaInspector
 from streams.kafka.record_auth import UNSIGNED, RecordAuth
+from streams.settings import Settings
 from streams.topics import CONTROL
 
 log = structlog.get_logger(__name__)
@@ -61,6 +61,16 @@ class ControlWriter:
             bootstrap, client_id=client_id, timeout_s=timeout_s, committed_only=True
         )
 
+    @classmethod
+    def of(cls, settings: Settings, *, client_id: str) -> Self:
+        """Return the writer of an installation."""
+        return cls(
+            settings.kafka_bootstrap,
+            client_id=client_id,
+            timeout_s=settings.kafka_timeout_s,
+            auth=RecordAuth.from_settings(settings),
+        )
+
     async def __aenter__(self) -> Self:
         """Connect when it is needed."""
         return self
@@ -76,6 +86,11 @@ class ControlWriter:
     async def history(self, of: ControlId) -> Sequence[ControlRecord]:
         """Return all versions of a record, the oldest first."""
         return (await self._read()).get(of, [])
+
+    async def look(self, of: ControlId) -> tuple[dict[str, Any] | None, Sequence[ControlRecord]]:
+        """Return a record as it holds, as `ControlState.find` does, and all its versions."""
+        history = await self._read()
+        return _state_of(history).find(of), history.get(of, [])
 
     async def change(
         self,
@@ -153,7 +168,7 @@ class ControlWriter:
                     at=now,
                 )
             )
-        state.learned((id_of(each), each) for each in new).check()
+        state.learned(new).check()
         return new
 
     @asynccontextmanager
@@ -221,9 +236,7 @@ class ControlWriter:
 
 
 def _state_of(history: Mapping[ControlId, Sequence[ControlRecord]]) -> ControlState:
-    """Return what holds: of each record the newest version that this version of Headrace can read."""
-    newest = (next(filter(is_readable, reversed(found)), None) for found in history.values())
-    return ControlState().learned((id_of(each), each) for each in newest if each is not None)
+    return ControlState().learned(version for versions in history.values() for version in versions)
 
 
 def _check_unchanged(

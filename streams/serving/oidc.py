@@ -70,7 +70,7 @@ class OidcTokens:
 
     def follow(self, state: ControlState) -> None:
         """Accept tokens of the issuers of these control records, and of no others."""
-        issuers = {each.url.rstrip("/"): each for each in state.specs(IssuerSpec).values()}
+        issuers = {each.name: each for each in state.specs(IssuerSpec).values()}
         tiers = frozenset(state.specs(LimitSpec))
         if (issuers, tiers) != (self._issuers, self._tiers):
             before, self._issuers, self._tiers = self._issuers, issuers, tiers
@@ -87,7 +87,7 @@ class OidcTokens:
         issuer = self._issuer_of(token)
         claims = await self._checked(token, issuer)
         found = _owner(claims, issuer, self._tiers)
-        if self._issuers.get(issuer.url.rstrip("/")) is issuer:  # it may have been taken away meanwhile
+        if self._issuers.get(issuer.name) is issuer:  # it may have been taken away meanwhile
             self._known[digest] = found, min(claims["exp"] + _LEEWAY_S, self._clock() + _KNOWN_S)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
@@ -123,7 +123,7 @@ class OidcTokens:
             jwt.JWTClaimsRegistry(
                 now=lambda: int(self._clock()),
                 leeway=_LEEWAY_S,
-                iss={"essential": True, "values": [issuer.url, issuer.url.rstrip("/"), issuer.url + "/"]},
+                iss={"essential": True, "values": [issuer.url, issuer.name, issuer.url + "/"]},
                 aud={"essential": True, "values": list(issuer.audiences)},
                 exp={"essential": True},
             ).validate(claims)
@@ -136,7 +136,7 @@ class OidcTokens:
 
     async def _keys_of(self, issuer: IssuerSpec, *, anew: bool = False) -> KeySet:
         """Return the keys of an issuer; those from before where it does not answer."""
-        keys = self._keys.setdefault(issuer.url.rstrip("/"), _Keys())
+        keys = self._keys.setdefault(issuer.name, _Keys())
         if keys.found is not None and keys.lock.locked() and not anew:
             return keys.found  # somebody asks already
         async with keys.lock:
@@ -155,8 +155,8 @@ class OidcTokens:
     async def _fetch(self, issuer: IssuerSpec) -> KeySet:
         url = issuer.jwks_url
         if url is None:
-            found = await self._get(issuer.url.rstrip("/") + _DISCOVERY)
-            if str(found["issuer"]).rstrip("/") != issuer.url.rstrip("/"):
+            found = await self._get(issuer.name + _DISCOVERY)
+            if str(found["issuer"]).rstrip("/") != issuer.name:
                 raise ValueError(f"it calls itself {found['issuer']!r}")
             url = str(found["jwks_uri"])
         said = await self._get(url)

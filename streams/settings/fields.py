@@ -22,13 +22,18 @@ PII_TYPES: frozenset[PiiType] = frozenset(get_args(PiiType))
 InjectionSource = Literal["user", "tool", "assistant", "system", "developer", "variables", "tools"]
 
 
-def _http_address(url: str) -> str:
+def is_http_address(url: str) -> bool:
+    """Whether this is the address of a server that paths can be appended to."""
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # of a port, or of an IPv6 address
-        good = False
-    if not good or parts.fragment:
+        return False
+    return bool(good) and not parts.query and not parts.fragment
+
+
+def _http_address(url: str) -> str:
+    if not is_http_address(url):
         raise ValueError("must be an address such as https://host/v1, without a query")
     return url
 

@@ -3,15 +3,14 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from streams.control.records import id_of
 from streams.control.state import ControlState
 from streams.events import ControlRecord
 
 FREE: dict[str, Any] = {"input_usd_per_million": 0, "output_usd_per_million": 0}
 
 
-def record(kind: str, name: str, spec: dict[str, Any], *, version: int = 1) -> ControlRecord:
-    """Return a version of a record."""
+def record(kind: str, name: str, spec: dict[str, Any] | None, *, version: int = 1) -> ControlRecord:
+    """Return a version of a record; without a spec it was taken away."""
     at = datetime(2026, 12, 1, tzinfo=UTC)
     return ControlRecord(kind=kind, name=name, version=version, spec=spec, author="ann", at=at)
 
@@ -35,4 +34,4 @@ def model(name: str = "llama3.2", *, version: int = 1, **said: Any) -> ControlRe
 
 def state_of(*records: ControlRecord) -> ControlState:
     """Return the state in which these records hold."""
-    return ControlState().learned((id_of(each), each) for each in records)
+    return ControlState().learned(records)

@@ -22,12 +22,9 @@ from ingest.submit.identification import SdkCall
 from ingest.submit.submission import ClientDisconnects, Submissions
 from streams.codec import decode, encode, header
 from streams.control.follower import ControlFollower
-from streams.control.specs import ControlId
-from streams.control.state import ControlState
 from streams.errors import ClickHouseUnavailable, KafkaUnavailable, StoreFull, StoreUnavailable
 from streams.events import (
     ChatRequested,
-    ControlRecord,
     Delta,
     EmbeddingsRequested,
     ErrorInfo,
@@ -54,6 +51,7 @@ from streams.serving.api_keys import ApiKeys
 from streams.serving.callers import Callers
 from streams.settings import ApiKey, Settings
 from tests.fakes.control import MemoryControl
+from tests.fakes.model_records import record, state_of
 
 KEY = "key-of-acme"
 OTHER_KEY = "key-of-zeta"
@@ -559,7 +557,4 @@ def rig(*, spend: Mapping[str, Mapping[str, Any]] | None = None, **overrides: An
 
 def limited(wired: Rig, **limits: dict[str, int]) -> None:
     """Give the tier of the tenant acme these limits, as a control record does."""
-    record = ControlRecord(
-        kind="limit", name="enterprise", version=1, spec=limits, author="ops", reason="", at=FEEDBACK_AT
-    )
-    wired.services.control.state = ControlState().learned([(ControlId("limit", "enterprise"), record)])
+    wired.services.control.state = state_of(record("limit", "enterprise", limits))

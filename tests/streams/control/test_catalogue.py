@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from streams.control.catalogue import SHIPPED, LiveCatalogue, ModelCatalogue
 from streams.model_catalogue import MODELS, PRICE_VERSION, EmbeddingModel, ProviderProtocol
-from tests.fakes.model_records import model, provider, state_of
+from tests.fakes.model_records import model, provider, record, state_of
 
 DEARER = {"input_usd_per_million": "5", "output_usd_per_million": "20"}
 
@@ -31,7 +31,7 @@ def test_a_record_of_a_shipped_name_changes_the_model_until_it_is_taken_away() -
     assert changed.cost_usd(input_tokens=1_000, output_tokens=100) == Decimal("0.007")
     assert changed.price_version == "model:gpt-4o@3"
     assert live.current.chat["gpt-4o-mini"] is MODELS["gpt-4o-mini"]
-    live.follow(state.learned((of, None) for of in state.records))
+    live.follow(state.learned([record("model", "gpt-4o", None, version=4)]))
     assert live.current.chat == MODELS
     assert live.current.chat["gpt-4o"].price_version == PRICE_VERSION
 

@@ -7,12 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.control.specs import ControlId
 from streams.control.state import ControlState
 from streams.errors import ConfigurationError
-from streams.events import ControlRecord
 from streams.serving.api_keys import ApiKeys, Caller, digest_of_key, new_key
 from streams.serving.responses import ApiError
+from tests.fakes.model_records import record, state_of
 from tests.fakes.settings import settings_of
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -21,13 +20,7 @@ ADA = Caller("acme", "free")
 
 def recorded(**specs: Mapping[str, Any]) -> ControlState:
     """Control records of keys, by id."""
-    return ControlState().learned(
-        (
-            ControlId("key", name),
-            ControlRecord(kind="key", name=name, version=1, spec=dict(spec), author="test", at=NOON),
-        )
-        for name, spec in specs.items()
-    )
+    return state_of(*(record("key", name, dict(spec)) for name, spec in specs.items()))
 
 
 def status_of(keys: ApiKeys, presented: str | None) -> tuple[int, str]:

@@ -12,15 +12,14 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
-from streams.control.specs import ControlId, InvalidControl, read_spec
+from streams.control.specs import InvalidControl, read_spec
 from streams.control.state import ControlState
-from streams.events import ControlRecord
 from streams.serving import oidc
 from streams.serving.api_keys import ApiKeys, Caller
 from streams.serving.callers import Callers
 from streams.serving.oidc import OidcTokens
 from streams.serving.responses import ApiError
-from streams.times import EPOCH
+from tests.fakes.model_records import record, state_of
 
 RSA = RSAKey.generate_key(2048, {"kid": "rsa-1", "use": "sig"})
 EC = ECKey.generate_key("P-256", {"kid": "ec-1"})
@@ -71,26 +70,18 @@ async def issuer() -> AsyncIterator[Issuer]:
     await runner.cleanup()
 
 
-def state_of(issuer: Issuer, **fields: Any) -> ControlState:
+def known(issuer: Issuer, **fields: Any) -> ControlState:
     """The control record of the issuer."""
     spec = {"url": issuer.url, "audiences": ["headrace"], "tenant_claim": "org"} | fields
-    of = ControlId("issuer", "test")
-    record = ControlRecord(
-        kind="issuer",
-        name="test",
-        version=1,
-        spec={name: value for name, value in spec.items() if value is not None},
-        author="test",
-        at=EPOCH,
-    )
-    return ControlState().learned([(of, record)])
+    given = {name: value for name, value in spec.items() if value is not None}
+    return state_of(record("issuer", "test", given))
 
 
 @pytest.fixture
 async def callers(issuer: Issuer) -> AsyncIterator[Callers]:
     """A process that accepts the issuer's tokens, and one key."""
     found = Callers(ApiKeys({"a-key": Caller("acme", "free")}))
-    found.follow(state_of(issuer))
+    found.follow(known(issuer))
     yield found
     await found.close()
 
@@ -145,7 +136,7 @@ async def test_an_expired_token_and_clocks_that_differ(issuer: Issuer, callers: 
     assert (await refusal(callers, issuer.token(exp=now - 90)))[:2] == (401, "expired_token")
     clock = [float(now)]
     later = Callers(ApiKeys({}), OidcTokens(clock=lambda: clock[0]))
-    later.follow(state_of(issuer))
+    later.follow(known(issuer))
     token = issuer.token(exp=now + 10)
     await later.caller(token)
     clock[0] += 71
@@ -210,7 +201,7 @@ async def test_an_issuer_that_is_away(
 
 async def test_tenant_and_tier_by_the_record(issuer: Issuer, callers: Callers) -> None:
     """A tier that has no limits is not believed: it would be without any."""
-    callers.follow(state_of(issuer, tenant="acme", tenant_claim=None, tier="free", tier_claim="plan"))
+    callers.follow(known(issuer, tenant="acme", tenant_claim=None, tier="free", tier_claim="plan"))
     tiers = [
         (await callers.caller(issuer.token(org=None, plan=each))).tier for each in ("premium", "x", None)
     ]
